@@ -1,0 +1,191 @@
+"""What the network costs: parameters, GFLOP, time and peak memory, beside what this machine can do at all.
+
+    python -m eval.benchmark                                # both presets, contiguous and channels-last
+    python -m eval.benchmark small --sizes 256 512 --out benchmark.json
+    python -m eval.benchmark PATH_OR_HUB_ID --device cuda
+
+GFLOP = 2 x MAC, counted by `torch.utils.flop_counter` (convolutions and matrix products; the rest is not counted).
+Time: median forward pass of one photo, float32, eager, all five scales returned, after warm-up. Rate: what a float32
+matrix product of 2048 x 2048 reaches in the same process just before and after, the better of both. Fraction: the
+network's FLOP over its time, over that rate. Peak memory: on a CPU the highest resident size of the process,
+libraries and weights included; on a GPU what its allocator held. Each line is measured in a fresh process, so that no
+line inherits another's memory.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from eval.provenance import now, provenance
+from sgenet_hf import SGENetConfig, SGENetModel
+from sgenet_hf.pipeline import load_model
+
+
+PRESETS = {"small": SGENetConfig.small, "full": SGENetConfig.full}
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def build(name: str) -> torch.nn.Module:
+    """A preset with random weights and 11 classes, or a checkpoint by bundled name, folder or Hub id."""
+    if name in PRESETS:
+        return SGENetModel(PRESETS[name](num_labels=11)).eval()
+    return load_model(name, device="cpu")
+
+
+def flops(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> int:
+    """FLOP (2 x MAC) of one forward pass."""
+    with FlopCounterMode(display=False) as counter:
+        model(**inputs)
+    return counter.get_total_flops()
+
+
+def median_seconds(work: Callable[[], object], device: str, budget: float, least: int) -> float:
+    """Median duration of `work` after one warm-up, over at least `least` runs and about `budget` seconds."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    timed()
+    seconds: list[float] = []
+    while len(seconds) < least or sum(seconds) < budget:
+        seconds.append(timed())
+    return statistics.median(seconds)
+
+
+def matrix_rate(side: int, device: str, seconds: float) -> float:
+    """FLOP a second of a float32 matrix product: this machine's yardstick."""
+    left, right = (torch.randn(side, side, device=device) for _ in range(2))
+    return 2 * side**3 / median_seconds(lambda: left @ right, device, seconds, least=3)
+
+
+def resident_mib(peak: bool) -> float:
+    """Resident memory of this process in MiB, now or at its peak."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: a child process inherits its parent's maximum there.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(lines["VmHWM" if peak else "VmRSS"].split()[0]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@torch.inference_mode()
+def measure(name: str, size: int, layout: str, device: str, seconds: float, matrix_side: int) -> dict:
+    """One line of the table. Meant for a process of its own."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+    torch.manual_seed(0)
+    model = build(name).to(device)
+    model = model.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]  # torch's types forget this one
+    mask = torch.zeros(1, 1, size, size, device=device)
+    quarter = size // 4
+    mask[..., quarter:-quarter, quarter:-quarter] = 1
+    pixel_values = torch.rand(1, 3, size, size, device=device) * 2 - 1
+    inputs = {"pixel_values": pixel_values.to(memory_format=LAYOUTS[layout]), "mask": mask}
+
+    loaded = resident_mib(peak=False)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    model(**inputs)
+    # Read before the yardstick and the counter run: their matrices are not the network's.
+    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else resident_mib(peak=True)
+
+    rate_before = matrix_rate(matrix_side, device, seconds / 4)
+    duration = median_seconds(lambda: model(**inputs), device, seconds, least=3)
+    rate = max(rate_before, matrix_rate(matrix_side, device, seconds / 4))
+    count = flops(model, inputs)
+    return {
+        "model": name,
+        "size": size,
+        "layout": layout,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "gflop": count / 1e9,
+        "milliseconds": duration * 1e3,
+        "gflop_per_second": count / duration / 1e9,
+        "matrix_gflop_per_second": rate / 1e9,
+        "fraction_of_matrix_rate": count / duration / rate,
+        "loaded_memory_mib": loaded,
+        "peak_memory_mib": peak,
+    }
+
+
+def in_fresh_process(*arguments) -> dict:
+    """Runs `measure` in a new process and waits for it."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+def markdown(rows: list[dict]) -> str:
+    """The measurements as a table."""
+    lines = [
+        "| network | parameters | size | layout | GFLOP | ms | GFLOP/s | matrix GFLOP/s | fraction | peak MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (
+            row["model"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            row["size"],
+            row["layout"],
+            f"{row['gflop']:.1f}",
+            f"{row['milliseconds']:.0f}",
+            f"{row['gflop_per_second']:.0f}",
+            f"{row['matrix_gflop_per_second']:.0f}",
+            f"{row['fraction_of_matrix_rate']:.2f}",
+            f"{row['peak_memory_mib']:.0f}",
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "models", nargs="*", default=list(PRESETS), help="small, full, a bundled name, a folder or a Hub id"
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="sides in pixels")
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time to spend on each line's forward passes")
+    parser.add_argument("--matrix-side", type=int, default=2048, help="side of the yardstick's matrices")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measures, prints the table and writes the JSON file."""
+    arguments = parse_arguments(argv)
+    plan = [
+        (name, size, layout, arguments.device, arguments.seconds, arguments.matrix_side)
+        for name in arguments.models
+        for size in arguments.sizes
+        for layout in arguments.layouts
+    ]
+    rows = [in_fresh_process(*line) for line in tqdm(plan, desc="benchmark", unit="line")]
+    print(markdown(rows))
+    if arguments.out:
+        record = {"provenance": provenance(), "finished": now(), "rows": rows}
+        partial = arguments.out.with_name(arguments.out.name + ".partial")
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(partial, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""SGE-Net: semantic-aware image inpainting for mixed scenes (ECCV 2020) as a Hugging Face package.
+
+    >>> import sgenet_hf
+    >>> filled = sgenet_hf.inpaint("photo.jpg", "mask.png")  # white = hole
+
+Importing this package makes SGE-Net known to `AutoConfig`, `AutoModel`, `AutoModelForImageToImage`,
+`AutoImageProcessor` and `transformers.pipeline("image-inpainting")`.
+"""
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageToImage
+
+from .configuration_sgenet import SGENetConfig
+from .image_processing_sgenet import SGENetImageProcessor
+from .modeling_sgenet import SGENetModel, SGENetOutput
+from .pipeline import (
+    BUNDLED,
+    CheckpointError,
+    ImageInpaintingPipeline,
+    Inpainter,
+    InpaintingResult,
+    inpaint,
+    load_model,
+)
+
+
+__version__ = "0.1.0"
+
+AutoConfig.register("sgenet", SGENetConfig)
+AutoModel.register(SGENetConfig, SGENetModel)
+AutoModelForImageToImage.register(SGENetConfig, SGENetModel)
+AutoImageProcessor.register(SGENetConfig, image_processor_classes={"pil": SGENetImageProcessor})
+
+# `save_pretrained` and `push_to_hub` then send the code along, for `trust_remote_code=True`.
+SGENetConfig.register_for_auto_class()
+SGENetModel.register_for_auto_class("AutoModel")
+SGENetImageProcessor.register_for_auto_class()
+
+__all__ = [
+    "BUNDLED",
+    "CheckpointError",
+    "ImageInpaintingPipeline",
+    "Inpainter",
+    "InpaintingResult",
+    "SGENetConfig",
+    "SGENetImageProcessor",
+    "SGENetModel",
+    "SGENetOutput",
+    "inpaint",
+    "load_model",
+]

@@ -1,0 +1,423 @@
+"""The `sgenet` command.
+
+    sgenet inpaint PHOTO MASK -o OUT          fill a photo, or every photo of a folder
+    sgenet inpaint PHOTO --remove car -o OUT  find the mask by name
+    sgenet prepare DATASET SOURCE OUT         a published data set as parquet shards
+    sgenet masks NAME OUT                     an evaluation mask set as PNG files
+    sgenet info CHECKPOINT                    what a checkpoint is
+    sgenet serve                              the page in the browser
+
+Exit status: 0 all went well, 1 some files failed, 2 wrong usage or nothing done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
+from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
+from .pipeline import BUNDLED, STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
+from .visualization import class_palette, draw_reliability
+
+
+ALL_WELL, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+FILE_ERRORS = (ValueError, OSError, RuntimeError, MemoryError)  # of one photo; anything else is a mistake of ours
+
+
+@dataclass(frozen=True)
+class Task:
+    """One photo of a run; `trouble` says why it cannot even start."""
+
+    photo: Path
+    mask: Path | None
+    prompt: Path | None
+    out: Path
+    key: str
+    trouble: str | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit status. Wrong arguments end in `SystemExit(2)`, as argparse does it.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command == "inpaint" and arguments.mask is None and not arguments.remove:
+        parser.error("inpaint needs a MASK, or --remove with the names of classes")
+    try:
+        return arguments.run(arguments)
+    except (CheckpointError, ValueError, OSError, ImportError) as error:
+        _say(f"sgenet {arguments.command}: {error}")
+        return NOTHING_DONE
+
+
+def inpaint_command(arguments: argparse.Namespace) -> int:
+    """`sgenet inpaint`: one photo or a folder; a failed file is reported and the rest goes on."""
+    tasks = _tasks(arguments)
+    inpainter = Inpainter(arguments.model, device=arguments.device, dtype=arguments.dtype)
+    if arguments.remove:
+        inpainter.class_ids(arguments.remove)  # an unknown name would fail for every photo
+    filled, doubtful = 0, []
+    with tqdm(total=len(tasks), unit="photo", disable=None if len(tasks) > 1 else True) as bar:
+        for task in tasks:
+            try:
+                result = _fill(inpainter, task, arguments)
+            except FILE_ERRORS as error:
+                _say(f"{task.photo.name}: failed: {error}")
+            else:
+                filled += 1
+                for message in result.warnings:
+                    _say(f"{task.photo.name}: warning: {message}")
+                verdict = "nothing to fill" if result.score is None else f"confidence {result.score:.3f}"
+                tqdm.write(f"{task.out}  {result.strategy}  {verdict}")
+                if result.score is not None and result.score < arguments.min_confidence:
+                    doubtful.append((result.score, task.out))
+            bar.update()
+    if doubtful:
+        print(f"Below confidence {arguments.min_confidence:g}, to be looked at:")
+        for score, out in sorted(doubtful):
+            print(f"  {score:.3f}  {out}")
+    if len(tasks) > 1:
+        _say(f"{filled} of {len(tasks)} photos filled.")
+    if filled == len(tasks):
+        return ALL_WELL
+    return SOME_FAILED if filled else NOTHING_DONE
+
+
+def prepare_command(arguments: argparse.Namespace) -> int:
+    """`sgenet prepare`: see `prepare.prepare`."""
+    from .prepare import prepare  # needs `datasets`, which filling does not
+
+    counts = prepare(
+        arguments.dataset,
+        arguments.source,
+        arguments.out,
+        splits_folder=arguments.splits_folder,
+        shard_rows=arguments.shard_rows,
+    )
+    for split, count in counts.items():
+        print(f"{split}: {count} photos")
+    return ALL_WELL
+
+
+def masks_command(arguments: argparse.Namespace) -> int:
+    """`sgenet masks`: PNG files, white = hole, and the fingerprint of the set."""
+    files = IrregularMaskFiles(arguments.irregular_files) if arguments.irregular_files else None
+    height, width = arguments.size
+    digits = max(4, len(str(arguments.count - 1)))
+
+    def masks() -> Iterable[np.ndarray]:
+        for index in range(arguments.count):
+            yield evaluation_mask(arguments.name, arguments.seed, index, height, width, irregular_files=files)
+
+    names, written = [], []
+    for index, mask in enumerate(tqdm(masks(), total=arguments.count, unit="mask", disable=None)):
+        names.append(f"{index:0{digits}d}.png")
+        _save(Image.fromarray(mask), arguments.out / names[-1])
+        written.append(mask)
+    lines = [f"{mask_set_sha256([mask])}  {name}" for name, mask in zip(names, written, strict=True)]
+    digest = mask_set_sha256(written)
+    description = f"# {arguments.name}, seed {arguments.seed}, {width}x{height}: {digest}"
+    with whole_file(arguments.out / "masks.sha256") as temporary:
+        temporary.write_text("\n".join([description, *lines, ""]), encoding="utf-8")
+    print(f"{arguments.count} masks, {np.mean(written):.1%} hole on average, sha256 of the set {digest}")
+    return ALL_WELL
+
+
+def info_command(arguments: argparse.Namespace) -> int:
+    """`sgenet info`: what a checkpoint is, and what it costs to run."""
+    model = load_model(arguments.checkpoint, device="cpu")
+    config: Any = model.config
+    network = "Base-Net"
+    if config.semantic_guidance:
+        network = "SGE-Net" if config.confidence_evaluation else "SG-Net"
+    facts = {
+        "network": network,
+        "parameters": f"{model.num_parameters():,}",
+        "type": str(model.dtype).removeprefix("torch."),
+        "GFLOP at 256x256": f"{count_flop(model) / 1e9:.1f} (2 x MAC)",
+        "channels": " ".join(map(str, config.widths)),
+        "trained at": f"{config.image_size}x{config.image_size}",
+        "classes": ", ".join(f"{index} {name}" for index, name in sorted(config.id2label.items())),
+    }
+    if config.confidence_evaluation:
+        facts["reliability"] = (
+            f"tau reading {config.tau_reading}, proportions {' '.join(map(str, config.tau_proportions))} "
+            f"(scale 4 to 0), first {config.first_reliability}, from {config.reliability_source}"
+        )
+    facts["training data"] = training_note(arguments.checkpoint)
+    for name, value in facts.items():
+        print(f"{name + ':':<18} {value}")
+    return ALL_WELL
+
+
+def count_flop(model: PreTrainedModel, side: int = 256) -> int:
+    """Floating-point operations (2 x MAC) for one photo of `side` x `side`, all scales."""
+    device, dtype = model.device, model.dtype
+    photo = torch.zeros(1, 3, side, side, device=device, dtype=dtype)
+    hole = torch.zeros(1, 1, side, side, device=device, dtype=dtype)
+    hole[..., side // 4 : -side // 4, side // 4 : -side // 4] = 1
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(photo, hole)
+    return counter.get_total_flops()
+
+
+def training_note(checkpoint: str) -> str:
+    """What the files beside the weights say about the photos that they were trained on, and so about their use."""
+    folder = Path(BUNDLED.get(checkpoint, checkpoint))
+    licence = folder / "LICENSE"
+    if not licence.is_file():
+        return "no LICENSE beside the weights; ask who trained them"
+    text = licence.read_text(encoding="utf-8").strip()
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    told = [paragraph for paragraph in paragraphs if "trained on" in paragraph][:1] or paragraphs[:1]
+    return f"{told[0]} (terms: {licence})"
+
+
+def serve_command(arguments: argparse.Namespace) -> int:
+    """`sgenet serve`: runs app.py, which lies beside the package in the project's folder."""
+    app = Path(__file__).resolve().parent.parent / "app.py"
+    if not app.is_file():
+        raise FileNotFoundError(
+            "The page's app.py is part of the project's folder, not of an installed package: clone the project and "
+            "run `make demo` or `sgenet serve` there."
+        )
+    os.environ["SGENET_MODEL"] = arguments.model
+    if arguments.port:
+        os.environ["PORT"] = str(arguments.port)
+    sys.path.insert(0, str(app.parent))
+    runpy.run_path(str(app), run_name="__main__")
+    return ALL_WELL
+
+
+def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) -> None:
+    """Writes what the network drew and thought at each scale.
+
+    `scale-4-image.png` to `scale-0-image.png`; `-segmentation.png` with the class id as palette index;
+    `-confidence.png`, 255 = sure; `-reliability.png` as the paper draws it, white = unreliable; and `scales.json`
+    with the part of the photo that they show.
+
+    Args:
+        result: a filled photo.
+        palette: colours of shape (num_labels, 3).
+        folder: where to; made if missing.
+    """
+    for view in result.scales:
+        start = folder / f"scale-{view.level}"
+        segmentation = Image.fromarray(view.labels.astype(np.uint8))
+        segmentation.putpalette(palette[:256].tobytes())
+        pictures = {
+            "image": view.image,
+            "segmentation": segmentation,
+            "confidence": Image.fromarray(np.rint(view.confidence * 255).astype(np.uint8)),
+        }
+        if view.reliability is not None:
+            pictures["reliability"] = Image.fromarray(draw_reliability(view.reliability))
+        for name, picture in pictures.items():
+            _save(picture, Path(f"{start}-{name}.png"))
+    facts = {"region": list(result.region), "score": result.score, "classes": result.classes}
+    with whole_file(folder / "scales.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _fill(inpainter: Inpainter, task: Task, arguments: argparse.Namespace) -> InpaintingResult:
+    """Fills one photo and writes what was asked for."""
+    if task.trouble:
+        raise PhotoError(task.trouble)
+    photo = load_photo(task.photo)
+    result = inpainter(
+        photo,
+        task.mask,
+        remove=arguments.remove,
+        strategy=arguments.strategy,
+        semantic_prompt=task.prompt,
+        invert_mask=arguments.invert_mask,
+        resize_mask=arguments.resize_mask,
+        grow=arguments.grow,
+        feather=arguments.feather,
+    )
+    save_photo(photo, result.image, task.out)
+    if arguments.all_scales:
+        config = inpainter.model.config
+        write_scales(result, class_palette(config.num_labels, config.label_colors), arguments.all_scales / task.key)
+    return result
+
+
+def _tasks(arguments: argparse.Namespace) -> list[Task]:
+    """Which photos, with which mask and prompt, go where.
+
+    Raises:
+        FileNotFoundError: an input is not there, or a folder holds no photos.
+        ValueError: OUT is a file for a folder of photos, or of a format that cannot be written.
+    """
+    for path in (arguments.photo, arguments.mask, arguments.semantic_prompt):
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"No such file or folder: {path}")
+    if not arguments.photo.is_dir():
+        photos = [arguments.photo]
+    elif not (photos := _photos_in(arguments.photo)):
+        raise FileNotFoundError(f"No photos ({', '.join(PHOTO_SUFFIXES)}) in {arguments.photo}.")
+    to_folder = arguments.photo.is_dir() or arguments.out.is_dir() or not arguments.out.suffix
+    if arguments.photo.is_dir() and arguments.out.is_file():
+        raise ValueError(f"{arguments.photo} is a folder and {arguments.out} a file: name a folder with -o.")
+    if not to_folder and arguments.out.suffix.lower() not in PHOTO_SUFFIXES:
+        raise ValueError(f"Cannot write {arguments.out.name}: choose one of {', '.join(PHOTO_SUFFIXES)}.")
+    stems = Counter(photo.stem for photo in photos)
+    return [_task(photo, arguments, to_folder, stems[photo.stem] > 1) for photo in photos]
+
+
+def _task(photo: Path, arguments: argparse.Namespace, to_folder: bool, shares_stem: bool) -> Task:
+    out = arguments.out
+    if to_folder:
+        out /= photo.name if photo.suffix.lower() in PHOTO_SUFFIXES else f"{photo.stem}.png"
+    key = photo.name if shares_stem else photo.stem
+    try:
+        mask = _beside(arguments.mask, photo, "mask")
+        prompt = _beside(arguments.semantic_prompt, photo, "semantic prompt")
+        for source in (photo, mask, prompt):
+            if source is not None and source.resolve() == out.resolve():
+                raise PhotoError(f"{out} would replace {source}: name another file or folder with -o.")
+    except PhotoError as error:
+        return Task(photo, None, None, out, key, trouble=str(error))
+    return Task(photo, mask, prompt, out, key)
+
+
+def _beside(source: Path | None, photo: Path, what: str) -> Path | None:
+    """The mask or prompt of a photo: the one for all, or the one of the same stem."""
+    if source is None or source.is_file():
+        return source
+    found = [path for path in _photos_in(source) if path.stem == photo.stem]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise PhotoError(f"needs one {what} named {photo.stem}.* in {source}, found {names}.")
+    return found[0]
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in files if path.suffix.lower() in PHOTO_SUFFIXES)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with whole_file(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _say(message: str) -> None:
+    """To the person at the terminal, beside the progress bar; results go to standard output."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`256` or `480x360` (width x height) as (height, width)."""
+    width, _, height = text.partition("x")
+    size = (int(height or width), int(width))
+    if min(size) < 1:
+        raise ValueError(text)
+    return size
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sgenet",
+        description="SGE-Net fills holes in photos and says how sure it is.",
+        epilog="Exit status: 0 all went well, 1 some files failed, 2 wrong usage or nothing done.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description, description=description)
+        added.set_defaults(run=run)
+        return added
+
+    _add_inpaint_arguments(command("inpaint", inpaint_command, "Fill the hole of a photo, or of a folder's photos."))
+
+    prepare = command("prepare", prepare_command, "Turn a published data set into parquet shards.")
+    prepare.add_argument("dataset", help="name in the table of data sets, such as street or camvid")
+    prepare.add_argument("source", type=Path, help="folder with the published files")
+    prepare.add_argument("out", type=Path, help="folder to write; a stopped run goes on where it stopped")
+    prepare.add_argument("--splits-folder", type=Path, help="folder with train.txt, dev.txt and report.txt (street)")
+    prepare.add_argument("--shard-rows", type=_positive, default=500, help="photos per shard (default 500)")
+
+    masks = command("masks", masks_command, "Write an evaluation mask set as PNG files, white = hole.")
+    masks.add_argument("name", help=f"{', '.join(MASK_SETS)}, or centre-N")
+    masks.add_argument("out", type=Path, help="folder to write")
+    masks.add_argument("--count", type=_positive, default=100, help="how many (default 100)")
+    masks.add_argument("--size", type=_size, default=(256, 256), help="SIDE or WIDTHxHEIGHT (default 256)")
+    masks.add_argument("--seed", type=int, default=0, help="default 0")
+    masks.add_argument("--irregular-files", type=Path, help="folder of mask files for the irregular sets")
+
+    info = command("info", info_command, "Say what a checkpoint is and what it costs to run.")
+    info.add_argument(
+        "checkpoint", nargs="?", default="street", help="bundled name, folder or Hub id (default street)"
+    )
+
+    serve = command("serve", serve_command, "Serve the page in the browser.")
+    serve.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
+    serve.add_argument("--port", type=_positive, help="port to listen on")
+    return parser
+
+
+def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo", type=Path, help="photo, or folder of photos")
+    parser.add_argument(
+        "mask", type=Path, nargs="?", help="mask, white = hole: one for all photos, or a folder matched by stem"
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, help="file, or folder")
+    parser.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
+    parser.add_argument("--remove", type=_names, metavar="CLASS,...", help="remove what belongs to these classes")
+    parser.add_argument(
+        "--semantic-prompt",
+        type=Path,
+        metavar="FILE",
+        help="palette or grey PNG of class ids, 255 = free: what belongs there; or a folder matched by stem",
+    )
+    parser.add_argument("--strategy", choices=STRATEGIES, default="auto", help="what the network sees (default auto)")
+    parser.add_argument("--invert-mask", action="store_true", help="the mask is black where the hole is")
+    parser.add_argument("--resize-mask", action="store_true", help="bring mask and prompt to the photo's size")
+    parser.add_argument("--grow", type=int, default=0, metavar="PIXELS", help="grow the hole; negative shrinks it")
+    parser.add_argument("--feather", type=int, default=0, metavar="PIXELS", help="blend fill and photo over this band")
+    parser.add_argument("--all-scales", type=Path, metavar="DIR", help="write every scale's picture and maps there")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, metavar="SHARE", help="list the photos that score below this"
+    )
+    parser.add_argument("--device", help="cpu, cuda, mps ... (default: the best that is present)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")
+
+
+__all__ = ["count_flop", "main", "write_scales"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

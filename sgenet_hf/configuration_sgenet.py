@@ -1,0 +1,124 @@
+"""Configuration of SGE-Net ("Guidance and Evaluation: Semantic-Aware Image Inpainting for Mixed Scenes", ECCV 2020).
+
+The paper gives no widths, thresholds or kernel sizes; every default here is our choice, with its reason beside it.
+"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+NUM_SCALES = 5  # Eq. (10) sums over l = 0..4
+
+
+@strict
+class SGENetConfig(PreTrainedConfig):
+    """Configuration of [`SGENetModel`]. Two switches turn SGE-Net into the paper's two ablations:
+
+    | network | `semantic_guidance` | `confidence_evaluation` |
+    |---|---|---|
+    | Base-Net | `False` | `False` |
+    | SG-Net | `True` | `False` |
+    | SGE-Net | `True` | `True` |
+
+    Args:
+        image_size: Side in pixels of the crops that the network was trained on. Any size can be filled.
+        widths: Channels of the levels 0 (full resolution) to 4 (one sixteenth).
+        context_dilations: Dilation of each residual block of the Context Inference Module (CIM).
+        context_kernel_size: Side in cells of the CIM's depthwise kernel (odd): the shift-invariant form of the
+            channel-wise fully connected layer of Context Encoders, which would fix the input size.
+        guidance_widths: Hidden channels of the networks that turn a segmentation into gamma and beta (Eq. 3), for the
+            steps into levels 3, 2, 1, 0.
+        guidance_resolution: Where gamma and beta are computed: on the segmentation's own grid and then enlarged
+            (`"coarse"`, a quarter of the cost) or on the next finer grid (`"fine"`).
+        guidance_probabilities: `"soft"` feeds the class probabilities, `"hard"` their argmax (no gradient passes).
+        semantic_guidance: Whether segmentations modulate the features (SGIM).
+        confidence_evaluation: Whether reliability masks and the bias net exist (SCEM, SGIM+). Needs guidance.
+        reliability_channels: Channels of F(M) in Eq. 6.
+        tau_reading: What "the proportion of the maximum one from the sorted probability values" (Eq. 4) means.
+            `"max"`: tau = proportion x the highest P_max of the image. `"quantile"`: the proportion-quantile of P_max
+            over the image. `"hole_quantile"`: the same over the hole, because the boundaries of known regions are
+            uncertain too and crowd the quantile of the whole image.
+        tau_proportions: Proportion for scales 4 to 0, each in [0, 1].
+        first_reliability: M^4 is `"mask"` (1 - mask, as in Fig. 7) or `"evaluated"` like the other scales.
+        reliability_source: `"confidence"` is the paper's SCEM. The controls `"ones"` (M = 1 everywhere) and `"known"`
+            (M = 1 - mask at all scales) show what evaluation adds over mere extra parameters.
+        ignore_index: Label of void pixels; never predicted, never trained on.
+        label_colors: RGB colour, 0 to 255, of each class for drawings.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: If a value has the wrong type or the values do not fit together.
+    """
+
+    model_type = "sgenet"
+
+    image_size: int = 256
+    widths: list[int] | tuple[int, ...] = (16, 32, 64, 128, 256)
+    context_dilations: list[int] | tuple[int, ...] = (1, 2, 4, 8, 1)
+    context_kernel_size: int = 31
+    guidance_widths: list[int] | tuple[int, ...] = (64, 64, 32, 16)
+    guidance_resolution: Literal["coarse", "fine"] = "coarse"
+    guidance_probabilities: Literal["soft", "hard"] = "soft"
+    semantic_guidance: bool = True
+    confidence_evaluation: bool = True
+    reliability_channels: int = 8
+    tau_reading: Literal["max", "quantile", "hole_quantile"] = "hole_quantile"
+    tau_proportions: list[float | int] | tuple[float | int, ...] = (0.5, 0.5, 0.4, 0.3, 0.2)
+    first_reliability: Literal["mask", "evaluated"] = "mask"
+    reliability_source: Literal["confidence", "ones", "known"] = "confidence"
+    ignore_index: int = 255
+    initializer_range: float = 0.02
+    label_colors: list[list[int]] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.id2label is None and "num_labels" not in kwargs:
+            kwargs["num_labels"] = 8  # Outdoor Scenes, the paper's first data set
+        if self.id2label is not None and self.label2id is None:
+            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def small(cls, **overrides) -> "SGENetConfig":
+        """The bundled size: at most 16 GFLOP (2 x MAC) at 256x256, for CPUs and the free Space."""
+        return cls(**overrides)
+
+    @classmethod
+    def full(cls, **overrides) -> "SGENetConfig":
+        """The full size: at most 64 GFLOP (2 x MAC) at 256x256."""
+        preset = {"widths": (32, 64, 128, 256, 320), "guidance_widths": (128, 96, 64, 32)}
+        return cls(**{**preset, **overrides})
+
+    def validate_architecture(self):
+        """Checks that the values fit together; runs after `__init__`.
+
+        Raises:
+            ValueError: If they do not, with the remedy.
+        """
+        super().validate_architecture()
+        if len(self.widths) != NUM_SCALES or min(self.widths) < 1:
+            raise ValueError(f"`widths` needs {NUM_SCALES} positive numbers, one a level, got {self.widths}.")
+        if len(self.guidance_widths) != NUM_SCALES - 1 or min(self.guidance_widths) < 1:
+            raise ValueError(f"`guidance_widths` needs {NUM_SCALES - 1} positive numbers, got {self.guidance_widths}.")
+        if len(self.tau_proportions) != NUM_SCALES or not all(0 <= p <= 1 for p in self.tau_proportions):
+            raise ValueError(f"`tau_proportions` needs {NUM_SCALES} numbers in [0, 1], got {self.tau_proportions}.")
+        if self.context_kernel_size < 1 or self.context_kernel_size % 2 == 0:
+            raise ValueError(f"`context_kernel_size` must be odd and positive, got {self.context_kernel_size}.")
+        if any(dilation < 1 for dilation in self.context_dilations):
+            raise ValueError(f"`context_dilations` must be positive, got {self.context_dilations}.")
+        if self.reliability_channels < 1:
+            raise ValueError(f"`reliability_channels` must be positive, got {self.reliability_channels}.")
+        if self.confidence_evaluation and not self.semantic_guidance:
+            raise ValueError(
+                "`confidence_evaluation=True` needs `semantic_guidance=True`: without SGIM there is nothing to "
+                "correct. Base-Net is both switches off."
+            )
+        if self.num_labels < 2:
+            raise ValueError(f"A segmentation needs at least 2 classes, got num_labels={self.num_labels}.")
+        if 0 <= self.ignore_index < self.num_labels:
+            raise ValueError(f"`ignore_index` {self.ignore_index} is also a class; use one outside 0..num_labels - 1.")
+        if self.label_colors is not None and len(self.label_colors) != self.num_labels:
+            raise ValueError(f"`label_colors` has {len(self.label_colors)} colours for {self.num_labels} classes.")
+
+
+__all__ = ["SGENetConfig"]

@@ -1,0 +1,546 @@
+"""SGE-Net: semantic guidance and evaluation for image inpainting (paper sections 3.1 and 3.2).
+
+The file reads in the order in which the data flows:
+
+    photo, mask -> encoder -> context inference (CIM) -> per scale l = 4, 3, 2, 1:
+        heads (Eq. 1) -> evaluation (SCEM, Eq. 4) -> guided inference (SGIM, Eq. 3; SGIM+, Eq. 5, 6) -> scale 0: heads
+
+Symbols of the paper and their names here:
+
+| paper | here | shape |
+|---|---|---|
+| X, M | `pixel_values`, `mask` (1 = hole) | (B, 3, H, W), (B, 1, H, W) |
+| encoder phi^l | `skips[l]` | (B, widths[l], H / 2^l, W / 2^l) |
+| decoder phi^l | `hidden_states` | same as the skip of its level |
+| Y^l, S^l | `image`, `logits` | (B, 3, h, w), (B, num_labels, h, w) |
+| S^l_Pmax | `confidence` | (B, 1, h, w), in [0, 1] |
+| M^l | `reliability` (1 = reliable; the paper's figures draw unreliable white) | (B, 1, h, w) |
+| F_ba, F_bi, F | `base_net`, `bias_net`, `reliability_embedding` | |
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from .configuration_sgenet import NUM_SCALES, SGENetConfig
+
+
+COARSEST = NUM_SCALES - 1
+STRIDE = 2**COARSEST  # sides are padded to a multiple of this
+MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
+NEGATIVE_SLOPE = 0.2
+
+
+@dataclass
+class SGENetScale:
+    """What the network says at one scale; fields as in [`SGENetOutput`], without the tuples."""
+
+    image: torch.Tensor
+    logits: torch.Tensor
+    confidence: torch.Tensor
+    reliability_mask: torch.Tensor | None
+
+
+@dataclass
+class SGENetOutput(ModelOutput):
+    """Output of [`SGENetModel`]. Tuples run coarse to fine: scale 4 first, scale 0 last.
+
+    Scale l has height ceil(H / 2^l) and width ceil(W / 2^l).
+
+    Args:
+        loss (`torch.Tensor`, *optional*):
+            Always None: the training losses live outside the model, because Eq. 8 needs a second network.
+        composite (`torch.Tensor` of shape `(batch_size, 3, height, width)`):
+            The filled photo in [-1, 1]: `pixel_values` where the mask is 0, the finest image where it is 1.
+        images (`tuple` of `torch.Tensor` of shape `(batch_size, 3, height / 2^l, width / 2^l)`):
+            Y^l of Eq. 1, raw and unclamped.
+        logits (`tuple` of `torch.Tensor` of shape `(batch_size, num_labels, height / 2^l, width / 2^l)`):
+            S^l of Eq. 1 before the softmax.
+        confidences (`tuple` of `torch.Tensor` of shape `(batch_size, 1, height / 2^l, width / 2^l)`):
+            P_max of section 3.2, in [0, 1]; under a semantic prompt the probability of the prompted class.
+        reliability_masks (`tuple` of `torch.Tensor` of shape `(batch_size, 1, height / 2^l, width / 2^l)`):
+            M^l of Eq. 4, 1 = reliable, 0 = to be corrected at the next scale. Scale 0's is never fed back. None for
+            Base-Net and SG-Net.
+    """
+
+    loss: torch.FloatTensor | None = None
+    composite: torch.FloatTensor | None = None
+    images: tuple[torch.FloatTensor, ...] | None = None
+    logits: tuple[torch.FloatTensor, ...] | None = None
+    confidences: tuple[torch.FloatTensor, ...] | None = None
+    reliability_masks: tuple[torch.FloatTensor, ...] | None = None
+
+    def at_scale(self, scale: int) -> SGENetScale:
+        """Returns scale `scale` as the paper counts: 4 is the coarsest, 0 the finest.
+
+        Raises:
+            ValueError: If there is no such scale.
+        """
+        if not 0 <= scale < NUM_SCALES:
+            raise ValueError(f"Scales run from {COARSEST} (coarsest) to 0 (finest), got {scale}.")
+        index = COARSEST - scale
+        reliability = None if self.reliability_masks is None else self.reliability_masks[index]
+        return SGENetScale(self.images[index], self.logits[index], self.confidences[index], reliability)
+
+
+def starting_at(conv: nn.Conv2d, std: float) -> nn.Conv2d:
+    """Marks a convolution to start with weights of this standard deviation (0: as zero) instead of He's; returns it.
+    `_init_weights` of transformers 5 skips custom modules without parameters of their own, so the mark is here."""
+    conv.initial_std = std
+    return conv
+
+
+class SGENetResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut, without normalisation: the hole's zeros would shift its statistics."""
+
+    def __init__(self, num_channels: int, dilation: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_channels, num_channels, 3, padding=dilation, dilation=dilation)
+        # Without norms, every block starts as the identity.
+        self.conv2 = starting_at(nn.Conv2d(num_channels, num_channels, 3, padding=1), std=0)
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        residual = self.conv1(self.activation(hidden_states))
+        return hidden_states + self.conv2(self.activation(residual))
+
+
+class SGENetEncoder(nn.Module):
+    """Contextual features phi^0 .. phi^4 of the holed photo (section 3.1). The paper does not say how; we halve the
+    grid with 4x4 convolutions and deepen from level 2 down, where a CPU does more arithmetic a second."""
+
+    def __init__(self, config: SGENetConfig):
+        super().__init__()
+        widths = config.widths
+        self.stem = nn.Conv2d(4, widths[0], 5, padding=2)
+        self.downsamplers = nn.ModuleList(
+            nn.Conv2d(widths[level - 1], widths[level], 4, stride=2, padding=1) for level in range(1, NUM_SCALES)
+        )
+        self.blocks = nn.ModuleList(
+            SGENetResidualBlock(widths[level]) if level >= 2 else nn.Identity() for level in range(1, NUM_SCALES)
+        )
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+
+    def forward(self, photo_and_mask: torch.Tensor) -> list[torch.Tensor]:
+        hidden_states = self.stem(photo_and_mask)
+        skips = [hidden_states]
+        for downsampler, block in zip(self.downsamplers, self.blocks, strict=True):
+            hidden_states = block(downsampler(self.activation(hidden_states)))  # (B, C, h, w) -> (B, C', h/2, w/2)
+            skips.append(hidden_states)
+        return skips
+
+
+class SGENetContextInference(nn.Module):
+    """Context Inference Module (CIM): first completion of the hole, at feature level, at the coarsest scale.
+
+    The paper bases it on Context Encoders, whose channel-wise fully connected layer fixes the input size. We use that
+    layer made shift-invariant, a large depthwise kernel with 1x1 mixing, and dilated residual blocks.
+    """
+
+    def __init__(self, config: SGENetConfig):
+        super().__init__()
+        width, kernel_size = config.widths[COARSEST], config.context_kernel_size
+        self.mix_in = nn.Conv2d(width, width, 1)
+        self.spread = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
+        self.mix_out = starting_at(nn.Conv2d(width, width, 1), std=0)
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+        self.blocks = nn.Sequential(
+            *(SGENetResidualBlock(width, dilation=dilation) for dilation in config.context_dilations)
+        )
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        context = self.spread(self.activation(self.mix_in(hidden_states)))
+        return self.blocks(hidden_states + self.mix_out(self.activation(context)))
+
+
+class SGENetConfidenceEvaluation(nn.Module):
+    """Segmentation Confidence Evaluation Module (SCEM), Eq. 4: where is the segmentation sure of itself?"""
+
+    def __init__(self, config: SGENetConfig):
+        super().__init__()
+        self.tau_reading = config.tau_reading
+        self.reliability_source = config.reliability_source
+        self.first_reliability = config.first_reliability
+        self.proportions = config.tau_proportions
+
+    def extra_repr(self) -> str:
+        return f"tau={self.tau_reading}{tuple(self.proportions)}, source={self.reliability_source}"
+
+    def forward(self, confidence: torch.Tensor, hole: torch.Tensor, valid: torch.Tensor, scale: int) -> torch.Tensor:
+        """Eq. 4: M^l = 1 where `confidence` (B, 1, h, w) exceeds tau^l, else 0; `hole` and `valid` are 0/1 maps."""
+        if self.reliability_source == "ones":
+            return torch.ones_like(hole)
+        first_is_mask = scale == COARSEST and self.first_reliability == "mask"  # Fig. 7: M^4 is the input mask
+        if self.reliability_source == "known" or first_is_mask:
+            return 1 - hole
+        return (confidence > self.tau(confidence, hole, valid, scale)).to(hole.dtype)
+
+    def tau(self, confidence: torch.Tensor, hole: torch.Tensor, valid: torch.Tensor, scale: int) -> torch.Tensor:
+        """The threshold of each photo, shape (B, 1, 1, 1). Padding (`valid` = 0) never enters."""
+        proportion = self.proportions[COARSEST - scale]
+        confidence = confidence.detach()
+        if self.tau_reading == "max":
+            return proportion * (confidence * valid).amax(dim=(1, 2, 3), keepdim=True)
+        considered = valid * hole if self.tau_reading == "hole_quantile" else valid
+        return masked_quantile(confidence, considered, proportion)
+
+
+def masked_quantile(values: torch.Tensor, considered: torch.Tensor, proportion: float) -> torch.Tensor:
+    """The value below which `proportion` of each sample's considered values lie, shape (B, 1, 1, 1); values >= 0.
+
+    A sample without considered values gives -1, so that everything counts as above. (`torch.quantile` knows no mask
+    and stops at 16 million elements.)
+    """
+    flat, keep = values.flatten(1), considered.flatten(1) > 0
+    ordered = flat.masked_fill(~keep, torch.inf).sort(dim=1).values
+    count = keep.sum(dim=1, keepdim=True)
+    rank = ((count - 1) * proportion).round().long().clamp(min=0)
+    quantile = ordered.gather(1, rank).masked_fill(count == 0, -1)
+    return quantile[:, :, None, None]
+
+
+class SGENetGuidance(nn.Module):
+    """Eq. 3: normalise the features, then scale and shift them by what the segmentation says is there.
+
+    gamma and beta come from S^l. SPADE's (1 + gamma) is the paper's gamma with another starting point. The paper does
+    not say which normalisation; we use the parameter-free instance norm, here and nowhere else.
+    """
+
+    def __init__(self, config: SGENetConfig, level: int):
+        super().__init__()
+        self.resolution = config.guidance_resolution
+        hidden_channels, num_channels = config.guidance_widths[COARSEST - level], config.widths[level - 1]
+        self.shared = nn.Conv2d(config.num_labels, hidden_channels, 3, padding=1)
+        self.gamma_beta = starting_at(
+            nn.Conv2d(hidden_channels, 2 * num_channels, 3, padding=1), std=config.initializer_range
+        )
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+
+    def forward(self, hidden_states: torch.Tensor, segmentation: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        if self.resolution == "fine":
+            segmentation = enlarge(segmentation)
+        gamma_beta = self.gamma_beta(self.activation(self.shared(segmentation)))
+        if self.resolution == "coarse":
+            gamma_beta = enlarge(gamma_beta)
+        gamma, beta = gamma_beta.chunk(2, dim=1)
+        return instance_norm(hidden_states, size) * (1 + gamma) + beta
+
+
+class SGENetLearnedAffine(nn.Module):
+    """Base-Net's stand-in for Eq. 3: the same normalisation with one learned scale and shift per channel."""
+
+    def __init__(self, num_channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(num_channels, 1, 1))
+
+    def forward(self, hidden_states: torch.Tensor, segmentation: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        return instance_norm(hidden_states, size) * self.weight + self.bias
+
+
+class SGENetGuidedInference(GradientCheckpointingLayer):
+    """One decoder step from level l to l - 1: SGIM (Eq. 2 and 3) and, with reliability masks, SGIM+ (Eq. 5 and 6)."""
+
+    def __init__(self, config: SGENetConfig, level: int):
+        super().__init__()
+        coarse_width, width = config.widths[level], config.widths[level - 1]
+        self.narrow = nn.Conv2d(coarse_width, width, 1)
+        # The paper normalises the concatenation; we merge first, which halves the cost of gamma and beta.
+        self.merge = nn.Conv2d(2 * width, width, 3, padding=1)
+        if config.semantic_guidance:
+            self.guidance = SGENetGuidance(config, level)
+        else:
+            self.guidance = SGENetLearnedAffine(width)
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+        self.base_net = SGENetResidualBlock(width)
+        if config.confidence_evaluation:
+            self.reliability_embedding = nn.Conv2d(1, config.reliability_channels, 3, padding=1)
+            self.bias_net = nn.Sequential(
+                nn.Conv2d(width + config.reliability_channels, width, 3, padding=1),
+                nn.LeakyReLU(NEGATIVE_SLOPE),
+                starting_at(nn.Conv2d(width, width, 3, padding=1), std=0),  # SGE-Net starts as SG-Net
+            )
+        else:
+            self.bias_net = None
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        skip: torch.Tensor,
+        segmentation: torch.Tensor,
+        reliability: torch.Tensor | None,
+        size: tuple[int, int],
+    ) -> torch.Tensor:
+        # Eq. 2: the features of level l, enlarged, meet the encoder's of level l - 1. `size` is without padding.
+        context = torch.cat([enlarge(self.narrow(hidden_states)), skip], dim=1)  # (B, 2 C', 2h, 2w)
+        modulated = self.guidance(self.merge(self.activation(context)), segmentation, size)  # (B, C', 2h, 2w)
+        base = self.base_net(modulated)
+        if self.bias_net is None:
+            return base
+        embedding = enlarge(self.reliability_embedding(reliability))
+        return base + self.bias_net(torch.cat([self.activation(modulated), embedding], dim=1))  # Eq. 6
+
+
+def instance_norm(hidden_states: torch.Tensor, size: tuple[int, int], eps: float = 1e-5) -> torch.Tensor:
+    """Normalises each channel of (B, C, h, w) by its statistics over the top left `size`, which is the photo without
+    padding. Unlike `F.instance_norm` it accepts planes of a single cell."""
+    inside = hidden_states[..., : size[0], : size[1]]
+    variance, mean = torch.var_mean(inside, dim=(2, 3), correction=0, keepdim=True)
+    return (hidden_states - mean) * torch.rsqrt(variance + eps)
+
+
+def enlarge(hidden_states: torch.Tensor) -> torch.Tensor:
+    """Doubles height and width bilinearly."""
+    return F.interpolate(hidden_states, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class SGENetHeads(nn.Module):
+    """Eq. 1: Y^l = h(phi^l) and S^l = g(phi^l). Linear: a tanh cannot reach the white skies of real photos."""
+
+    def __init__(self, config: SGENetConfig, level: int):
+        super().__init__()
+        width, std = config.widths[level], config.initializer_range
+        self.image = starting_at(nn.Conv2d(width, 3, 3, padding=1), std)
+        self.segmentation = starting_at(nn.Conv2d(width, config.num_labels, 3, padding=1), std)
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+
+    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden_states = self.activation(hidden_states)
+        return self.image(hidden_states), self.segmentation(hidden_states)
+
+
+class SGENetPreTrainedModel(PreTrainedModel):
+    """Weight initialisation and what `transformers` has to know."""
+
+    config: SGENetConfig
+    config_class = SGENetConfig
+    base_model_prefix = "sgenet"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ("SGENetGuidedInference",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, nn.Conv2d):
+            if hasattr(module, "initial_std"):
+                init.normal_(module.weight, std=module.initial_std)
+            else:
+                init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+            init.zeros_(module.bias)
+        elif isinstance(module, SGENetLearnedAffine):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+
+class SGENetModel(SGENetPreTrainedModel):
+    """SGE-Net, and with its switches off SG-Net and Base-Net (see [`SGENetConfig`]).
+
+    Example:
+        >>> model = SGENetModel.from_pretrained("path/or/hub-id")
+        >>> output = model(pixel_values, mask)  # (B, 3, H, W) in [-1, 1] and (B, 1, H, W), 1 = hole
+        >>> output.composite, output.at_scale(2).logits
+    """
+
+    def __init__(self, config: SGENetConfig):
+        super().__init__(config)
+        self.encoder = SGENetEncoder(config)
+        self.context_inference = SGENetContextInference(config)
+        # Both lists run coarse to fine: heads for scales 4..0, steps into levels 3..0.
+        self.heads = nn.ModuleList(SGENetHeads(config, level) for level in range(COARSEST, -1, -1))
+        self.steps = nn.ModuleList(SGENetGuidedInference(config, level) for level in range(COARSEST, 0, -1))
+        self.evaluation = SGENetConfidenceEvaluation(config) if config.confidence_evaluation else None
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor,
+        mask: torch.FloatTensor,
+        semantic_prompt: torch.LongTensor | None = None,
+        pixel_mask: torch.LongTensor | None = None,
+        labelled: torch.BoolTensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SGENetOutput | tuple:
+        """Fills the hole.
+
+        Args:
+            pixel_values: RGB photos in [-1, 1], shape (B, 3, H, W), any size. What lies in the hole is never read.
+            mask: 1 = hole, 0 = known, shape (B, 1, H, W).
+            semantic_prompt: Class ids, -1 = let the network decide, shape (B, H, W). Where given, they replace the
+                network's own segmentation in the guidance of every scale.
+            pixel_mask: 1 = photo, 0 = padding right or below, shape (B, H, W), for photos of several sizes in a
+                batch. Each photo is filled as if it were alone; the padding of the results is 0.
+            labelled: Per sample, whether labels train its segmentation, shape (B,). Where False no gradient passes
+                from the image through the segmentation, which would otherwise become a free latent.
+            return_dict: False for a tuple in place of [`SGENetOutput`].
+
+        Raises:
+            ValueError: If the shapes do not fit together or a padded photo is not at the top left.
+        """
+        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask)
+        if pixel_mask is not None:
+            output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled)
+            return output if self._wants_dict(return_dict) else output.to_tuple()
+
+        height, width = pixel_values.shape[-2:]
+        hole = (mask > 0.5).to(pixel_values.dtype)
+        known_photo = torch.where(hole > 0, 0.0, pixel_values).to(pixel_values.dtype)  # a NaN in the hole ends here
+        photo_and_mask = pad_by_repeating(torch.cat([known_photo, hole], dim=1))
+        hole_padded = photo_and_mask[:, 3:]
+        prompt = None if semantic_prompt is None else self.prompt_planes(semantic_prompt, hole_padded)
+
+        skips = self.encoder(photo_and_mask)
+        hidden_states = self.context_inference(skips[COARSEST])
+
+        images, logits, confidences, reliabilities = [], [], [], []
+        for index, scale in enumerate(range(COARSEST, -1, -1)):
+            size = scale_size(height, width, scale)
+            image, scale_logits = self.heads[index](hidden_states)  # Eq. 1
+            guidance, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
+            reliability = None
+            if self.evaluation is not None:  # Eq. 4
+                scale_hole = F.max_pool2d(hole_padded, 2**scale)
+                valid = torch.zeros_like(scale_hole)
+                valid[..., : size[0], : size[1]] = 1
+                reliability = self.evaluation(confidence, scale_hole, valid, scale)
+                reliabilities.append(reliability[..., : size[0], : size[1]])
+            images.append(image[..., : size[0], : size[1]])
+            logits.append(scale_logits[..., : size[0], : size[1]])
+            confidences.append(confidence[..., : size[0], : size[1]])
+            if scale > 0:  # Eq. 5
+                finer = scale_size(height, width, scale - 1)
+                hidden_states = self.steps[index](hidden_states, skips[scale - 1], guidance, reliability, finer)
+
+        composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
+        output = SGENetOutput(
+            composite=composite,
+            images=tuple(images),
+            logits=tuple(logits),
+            confidences=tuple(confidences),
+            reliability_masks=tuple(reliabilities) or None,
+        )
+        return output if self._wants_dict(return_dict) else output.to_tuple()
+
+    def _wants_dict(self, return_dict: bool | None) -> bool:
+        return self.config.return_dict if return_dict is None else return_dict
+
+    def read_segmentation(
+        self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turns S^l's logits into what guides, (B, num_labels, h, w), and how sure it is, (B, 1, h, w).
+
+        A prompted cell guides with the prompt, yet its confidence stays the network's own probability of that class:
+        the one-hot's 1 would tell the bias net that there is nothing to do.
+        """
+        probabilities = logits.float().softmax(dim=1).to(logits.dtype)
+        confidence = probabilities.amax(dim=1, keepdim=True)
+        guidance = probabilities
+        if self.config.guidance_probabilities == "hard":
+            guidance = torch.zeros_like(probabilities).scatter_(1, probabilities.argmax(dim=1, keepdim=True), 1)
+        if labelled is not None:
+            guidance = torch.where(labelled.bool()[:, None, None, None], guidance, guidance.detach())
+        if prompt is not None:
+            prompted = F.avg_pool2d(prompt, 2**scale)
+            share = prompted.sum(dim=1, keepdim=True)  # of each cell's area that the prompt covers, in [0, 1]
+            guidance = prompted + (1 - share) * guidance
+            confidence = (prompted * probabilities).sum(dim=1, keepdim=True) + (1 - share) * confidence
+        return guidance, confidence
+
+    def prompt_planes(self, semantic_prompt: torch.Tensor, hole_padded: torch.Tensor) -> torch.Tensor:
+        """One 0/1 plane per class, (B, num_labels, H', W') padded like the photo; all 0 where nothing is prompted."""
+        padding = (0, hole_padded.shape[-1] - semantic_prompt.shape[-1])
+        padding += (0, hole_padded.shape[-2] - semantic_prompt.shape[-2])
+        ids = F.pad(semantic_prompt, padding, value=-1)
+        classes = torch.arange(self.config.num_labels, device=ids.device)[:, None, None]
+        return (ids[:, None] == classes).to(hole_padded.dtype)
+
+    def _forward_ragged(self, pixel_values, mask, semantic_prompt, pixel_mask, labelled) -> SGENetOutput:
+        """Fills photos of one size together and puts the results back into zero-padded batches: whatever padding does
+        to convolutions and statistics at its edge, a photo must not look different for its neighbours in the batch."""
+        heights, widths = pixel_mask.amax(dim=2).sum(dim=1).tolist(), pixel_mask.amax(dim=1).sum(dim=1).tolist()
+        sizes = [(int(height), int(width)) for height, width in zip(heights, widths, strict=True)]
+        for (height, width), sample in zip(sizes, pixel_mask, strict=True):
+            if not (height and width and sample[:height, :width].all()):
+                raise ValueError("Each photo must fill the top left of its `pixel_mask`; pad right and below only.")
+        results: dict[int, SGENetOutput] = {}
+        for size in dict.fromkeys(sizes):
+            members = [index for index, other in enumerate(sizes) if other == size]
+            output = self(
+                pixel_values[members, :, : size[0], : size[1]],
+                mask[members, :, : size[0], : size[1]],
+                None if semantic_prompt is None else semantic_prompt[members, : size[0], : size[1]],
+                labelled=None if labelled is None else labelled[members],
+                return_dict=True,
+            )
+            for row, index in enumerate(members):
+                results[index] = SGENetOutput(
+                    **{
+                        name: tuple(plane[row] for plane in value) if isinstance(value, tuple) else value[row]
+                        for name, value in output.items()
+                    }
+                )
+        ordered = [results[index] for index in range(len(sizes))]
+        full = pixel_values.shape[-2:]
+
+        def stack(name: str) -> tuple[torch.Tensor, ...]:
+            return tuple(
+                torch.stack([pad_to(sample[name][index], scale_size(*full, COARSEST - index)) for sample in ordered])
+                for index in range(NUM_SCALES)
+            )
+
+        return SGENetOutput(
+            composite=torch.stack([pad_to(sample.composite, full) for sample in ordered]),
+            images=stack("images"),
+            logits=stack("logits"),
+            confidences=stack("confidences"),
+            reliability_masks=None if self.evaluation is None else stack("reliability_masks"),
+        )
+
+
+def check_inputs(
+    pixel_values: torch.Tensor,
+    mask: torch.Tensor,
+    semantic_prompt: torch.Tensor | None,
+    pixel_mask: torch.Tensor | None,
+) -> None:
+    """Compares the shapes of the model's inputs.
+
+    Raises:
+        ValueError: If one does not fit, with the shape that would.
+    """
+    if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or 0 in pixel_values.shape:
+        raise ValueError(f"`pixel_values` must have shape (batch, 3, height, width), got {tuple(pixel_values.shape)}.")
+    batch_size, _, height, width = pixel_values.shape
+    if mask.shape != (batch_size, 1, height, width):
+        raise ValueError(f"`mask` must have shape {(batch_size, 1, height, width)}, got {tuple(mask.shape)}.")
+    for name, plane in (("semantic_prompt", semantic_prompt), ("pixel_mask", pixel_mask)):
+        if plane is not None and plane.shape != (batch_size, height, width):
+            raise ValueError(f"`{name}` must have shape {(batch_size, height, width)}, got {tuple(plane.shape)}.")
+    if semantic_prompt is not None and semantic_prompt.is_floating_point():
+        raise ValueError("`semantic_prompt` holds class ids; give integers, -1 where the network may decide.")
+
+
+def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:
+    """Height and width of scale `scale`, rounded up."""
+    return -(-height // 2**scale), -(-width // 2**scale)
+
+
+def pad_by_repeating(planes: torch.Tensor) -> torch.Tensor:
+    """Repeats the last row and column until both sides are multiples of 16 and at least 64."""
+    height, width = planes.shape[-2:]
+    bottom, right = (max(MINIMUM_SIDE, -(-side // STRIDE) * STRIDE) - side for side in (height, width))
+    return F.pad(planes, (0, right, 0, bottom), mode="replicate")
+
+
+def pad_to(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Appends zeros right and below up to `size`."""
+    return F.pad(planes, (0, size[1] - planes.shape[-1], 0, size[0] - planes.shape[-2]))
+
+
+__all__ = ["SGENetModel", "SGENetOutput", "SGENetPreTrainedModel", "SGENetScale"]

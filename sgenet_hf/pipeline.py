@@ -1,0 +1,626 @@
+"""From any photo and any mask to the filled photo: the one path of Python, command line, `transformers` and Space.
+
+    photo, mask ──> prepare: which part of the photo does the network see, and how large?  (strategy)
+                ──> fill:    shrink without leak -> processor -> network, in batches
+                ──> finish:  enlarge, paste at full size with the full-size mask, score
+
+Strategies: `original` shows the network the whole photo as it is; `resize` shrinks it to at most 512 pixels a side;
+`crop` cuts about 2.5 times the hole's box out and shrinks that to at most 512, for each hole that stands alone. `auto`
+takes `crop` for a longer side above 800 pixels, else `original`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
+from safetensors import SafetensorError
+from torch.nn import functional as F
+from transformers import AutoModelForImageToImage, Pipeline, PreTrainedModel
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .configuration_sgenet import SGENetConfig
+from .image_processing_sgenet import (
+    SGENetImageProcessor,
+    fit_mask,
+    hole_warning,
+    nearest,
+    shrink_without_leak,
+)
+from .masks import grow_mask
+from .modeling_sgenet import SGENetModel, scale_size
+from .photos import Photo, PhotoError, load_labels, load_mask, load_photo
+from .regions import (
+    Box,
+    Region,
+    enlarged,
+    feather_weights,
+    hole_on_grid,
+    plan_regions,
+    shrunk_size,
+    softness_warning,
+    whole_box,
+)
+
+
+BUNDLED = {"street": Path(__file__).with_name("checkpoints") / "street"}
+"""Weights that come with the package: name -> folder in Hub layout."""
+
+STRATEGIES = ("auto", "crop", "resize", "original")
+CROP_ABOVE = 800  # longer side in pixels, from which `auto` crops
+SCORE_BAND = 4  # pixels beside the known part whose confidence does not count: there, guessing is easy
+
+
+class CheckpointError(OSError):
+    """A checkpoint that cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclass
+class ScaleView:
+    """What the network drew and thought at one scale.
+
+    Attributes:
+        level: 4 is the coarsest, 0 the finest.
+        image: what it drew, hole and known part.
+        labels: int64 (h, w), the class that it believes in.
+        confidence: float32 (h, w), the probability of that class.
+        reliability: bool (h, w), True = reliable (Eq. 4); `None` for networks without confidence evaluation.
+    """
+
+    level: int
+    image: Image.Image
+    labels: np.ndarray
+    confidence: np.ndarray
+    reliability: np.ndarray | None
+
+
+@dataclass
+class InpaintingResult:
+    """A filled photo and what the network says about it.
+
+    Attributes:
+        image: the filled photo, of the photo's size and mode, upright.
+        mask: bool (H, W), the hole that was filled, grown if asked.
+        strategy: `crop`, `resize` or `original`.
+        score: mean confidence inside the hole at the finest scale, without a band beside the known part; `None` if
+            nothing was filled.
+        scales: coarse to fine; with several holes those of the largest. Empty if nothing was filled.
+        region: the part of the photo that `scales` show.
+        warnings: what a user should know, in sentences.
+        classes: name of each class id.
+    """
+
+    image: Image.Image
+    mask: np.ndarray
+    strategy: str
+    score: float | None
+    scales: list[ScaleView]
+    region: Box
+    warnings: list[str]
+    classes: dict[int, str]
+
+
+@dataclass
+class SegmentationResult:
+    """The network's map of a photo without a hole: class ids int64 (H, W), confidence float32 (H, W), class names."""
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    classes: dict[int, str]
+
+
+@dataclass
+class Job:
+    """One photo on its way through the pipeline."""
+
+    photo: Photo
+    mask: np.ndarray
+    strategy: str
+    regions: list[Region]
+    prompt: np.ndarray | None
+    feather: int
+    warnings: list[str]
+
+
+@dataclass
+class RegionFill:
+    """What the network made of a region: float32 (h, w, 3) in [0, 255], its views, and its confidence in the hole."""
+
+    pixels: np.ndarray
+    scales: list[ScaleView]
+    confidence: float
+    weight: int
+
+
+def load_model(
+    name_or_path: str | os.PathLike = "street",
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> SGENetModel:
+    """Load a trained network, whole or not at all.
+
+    Args:
+        name_or_path: a key of `BUNDLED`, a folder that `save_pretrained` wrote, or a Hub id.
+        device: where to put it; by default the best that is present.
+        dtype: of the parameters; by default what the checkpoint's configuration says.
+
+    Raises:
+        CheckpointError: nothing there, no or another model's configuration, damaged, missing or misshapen weights.
+    """
+    source = _checkpoint(name_or_path)
+    try:
+        config, _ = SGENetConfig.get_config_dict(source)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{name_or_path}: no usable config.json. {error}") from error
+    if config.get("model_type") != SGENetConfig.model_type:
+        found = f"one of model type {config['model_type']!r}" if "model_type" in config else "none"
+        raise CheckpointError(
+            f"{name_or_path}: needs a config.json of SGE-Net and has {found}. Name a folder that save_pretrained "
+            f"wrote, a Hub id of such a folder, or one of the bundled weights: {', '.join(BUNDLED)}."
+        )
+    try:
+        loaded: Any = SGENetModel.from_pretrained(source, dtype=dtype or "auto", output_loading_info=True)
+    except StrictDataclassError as error:
+        raise CheckpointError(f"{name_or_path}: config.json holds a value that SGE-Net cannot use. {error}") from error
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{name_or_path}: the weights are missing, damaged, or do not fit config.json. Copy or download the "
+            f"checkpoint again. {type(error).__name__}: {error}"
+        ) from error
+    model, loading = loaded
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(map(str, loading[kind])):
+            raise CheckpointError(
+                f"{name_or_path}: weights and config.json do not belong together, {len(names)} "
+                f"{kind.replace('_', ' ')} such as {names[0]}. Copy or download the checkpoint again."
+            )
+    return model.to(device or best_device()).eval()
+
+
+def best_device() -> torch.device:
+    """The accelerator that torch sees, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+class Inpainter:
+    """A network and its processor on a device, loaded once.
+
+    Example:
+        inpainter = Inpainter("street")
+        result = inpainter("photo.jpg", "mask.png")
+        result.image.save("filled.png"); result.score
+
+    Args:
+        model: a name for `load_model`, or a network.
+        processor: by default the one saved beside the weights.
+        device: by default the best that is present; a network that is passed stays where it is.
+        dtype: of the parameters; by default the checkpoint's.
+
+    Raises:
+        CheckpointError: see `load_model`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | PreTrainedModel = "street",
+        *,
+        processor: SGENetImageProcessor | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ):
+        if isinstance(model, str | os.PathLike):
+            self.model: Any = load_model(model, device, dtype)
+            self.processor = processor or _load_processor(model)
+        else:
+            network: Any = model
+            if device or dtype:
+                network = network.to(device=device, dtype=dtype)
+            self.model = network.eval()
+            self.processor = processor or SGENetImageProcessor()
+        self.classes = {int(index): str(name) for index, name in self.model.config.id2label.items()}
+
+    def __call__(self, photo: Any, mask: Any = None, **options: Any) -> InpaintingResult:
+        """Fill one photo.
+
+        Args:
+            photo: what `load_photo` reads.
+            mask: what `load_mask` reads, white = hole; may be left out with `remove`.
+            options: see `prepare`.
+        """
+        job = self.prepare(photo, mask, **options)
+        return self.finish(job, self.fill([job])[0])
+
+    def batch(
+        self,
+        photos: Iterable[Any],
+        masks: Iterable[Any] | None = None,
+        *,
+        semantic_prompts: Iterable[Any] | None = None,
+        batch_size: int = 8,
+        **options: Any,
+    ) -> list[InpaintingResult]:
+        """Fill several photos, `batch_size` runs of the network at a time.
+
+        Args:
+            photos: what `load_photo` reads.
+            masks: one for each photo; may be left out with `remove`.
+            semantic_prompts: one for each photo, `None` where there is none.
+            batch_size: how many regions go through the network together.
+            options: for all photos alike, see `prepare`.
+
+        Raises:
+            ValueError: not as many masks or prompts as photos.
+        """
+        photos = list(photos)
+        holes = [None] * len(photos) if masks is None else list(masks)
+        prompts = [None] * len(photos) if semantic_prompts is None else list(semantic_prompts)
+        jobs = [
+            self.prepare(photo, mask, semantic_prompt=prompt, **options)
+            for photo, mask, prompt in zip(photos, holes, prompts, strict=True)
+        ]
+        return [self.finish(job, fills) for job, fills in zip(jobs, self.fill(jobs, batch_size), strict=True)]
+
+    def prepare(
+        self,
+        photo: Any,
+        mask: Any = None,
+        *,
+        remove: Sequence[str] | None = None,
+        strategy: str = "auto",
+        semantic_prompt: Any = None,
+        invert_mask: bool = False,
+        resize_mask: bool = False,
+        grow: int = 0,
+        feather: int = 0,
+    ) -> Job:
+        """Read photo and mask, and decide what the network will see.
+
+        Args:
+            photo: what `load_photo` reads.
+            mask: what `load_mask` reads; white = hole.
+            remove: names of classes whose things are to go, in addition to the mask or in its place; see `mask_of`.
+            strategy: one of `STRATEGIES`.
+            semantic_prompt: what `load_labels` reads, of the photo's size: the class that belongs there, -1 (in
+                files 255) = the network decides.
+            invert_mask: the mask is black where the hole is.
+            resize_mask: bring mask and prompt to the photo's size in place of an error.
+            grow: pixels by which to grow the hole, for masks that were drawn too tight; negative shrinks it.
+            feather: width in pixels of a band around the hole in which fill and photo blend. 0 leaves every known
+                pixel bit for bit as it was.
+
+        Raises:
+            FileNotFoundError: no such photo, mask or prompt.
+            PhotoError: one of them cannot be used, or they do not fit each other.
+            ValueError: an option out of range.
+        """
+        if strategy not in STRATEGIES:
+            raise ValueError(f"Unknown strategy {strategy!r}: use one of {', '.join(STRATEGIES)}.")
+        if feather < 0:
+            raise ValueError(f"feather is a width in pixels, 0 or more, not {feather}.")
+        photo = load_photo(photo)
+        if mask is None and not remove:
+            raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
+        hole = np.zeros((photo.height, photo.width), bool)
+        if mask is not None:
+            hole |= fit_mask(load_mask(mask, invert=invert_mask), photo, resize_mask)
+        if remove:
+            hole |= self.mask_of(photo, remove)
+        hole = grow_mask(hole, grow)
+        prompt = None if semantic_prompt is None else self._load_prompt(semantic_prompt, photo, resize_mask)
+        if strategy == "auto":
+            strategy = "crop" if max(hole.shape) > CROP_ABOVE else "original"
+        notes = list(photo.warnings)
+        regions = plan_regions(hole, strategy, context=self.model.config.image_size)
+        if not regions:
+            notes.append("The mask is empty: the photo is returned unchanged.")
+        elif message := hole_warning(hole):
+            notes.append(message)
+        notes += [message for region in regions if (message := softness_warning(region))]
+        return Job(photo, hole, strategy, regions, prompt, feather, notes)
+
+    def fill(self, jobs: Sequence[Job], batch_size: int = 4) -> list[list[RegionFill]]:
+        """Run the network on every region of every job, `batch_size` regions at a time."""
+        runs = [(job, region) for job in jobs for region in job.regions]
+        fills: list[RegionFill] = []
+        for start in range(0, len(runs), batch_size):
+            fills += self._run(runs[start : start + batch_size])
+        remaining = iter(fills)
+        return [[next(remaining) for _ in job.regions] for job in jobs]
+
+    def finish(self, job: Job, fills: Sequence[RegionFill]) -> InpaintingResult:
+        """Paste the fills into the photo at full size."""
+        pixels = job.photo.pixels.copy()
+        for region, fill in zip(job.regions, fills, strict=True):
+            self._paste(pixels, job, region, fill)
+        weight = sum(fill.weight for fill in fills)
+        shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
+        return InpaintingResult(
+            image=job.photo.image(pixels),
+            mask=job.mask,
+            strategy=job.strategy,
+            score=sum(fill.confidence * fill.weight for fill in fills) / weight if weight else None,
+            scales=[] if shown is None else fills[shown].scales,
+            region=whole_box(job.mask) if shown is None else job.regions[shown].box,
+            warnings=job.warnings,
+            classes=self.classes,
+        )
+
+    def segment(self, photo: Any) -> SegmentationResult:
+        """The network's own map of a photo without a hole, at the photo's size.
+
+        A photo is shrunk to at most 512 pixels a side first: the network knows things at about the size that they
+        had in training.
+        """
+        photo = load_photo(photo)
+        full = (photo.height, photo.width)
+        no_hole = np.zeros(full, bool)
+        image, mask = shrink_without_leak(photo.rgb, no_hole, shrunk_size(full))
+        output = self._network([image], [mask], [None])
+        confidence = F.interpolate(output.confidences[-1].float(), size=full, mode="bilinear", align_corners=False)
+        labels = self.processor.post_process_semantic_segmentation(output, [full])[0]
+        return SegmentationResult(labels.cpu().numpy(), confidence[0, 0].cpu().numpy(), self.classes)
+
+    def mask_of(self, photo: Any, classes: Sequence[str], grow: int | None = None) -> np.ndarray:
+        """The mask that removes things by name, from the network's own map: bool (H, W), True = hole.
+
+        Args:
+            photo: what `load_photo` reads.
+            classes: names from `Inpainter.classes`, in any case.
+            grow: pixels by which to grow what was found; by default 1 % of the longer side and at least 2, because
+                a map is less exact than a brush and a rim of a car brings the car back.
+
+        Raises:
+            ValueError: a class that the network does not know.
+        """
+        found = np.isin(self.segment(photo).labels, self.class_ids(classes))
+        return grow_mask(found, max(2, round(0.01 * max(found.shape))) if grow is None else grow)
+
+    def class_ids(self, names: Sequence[str]) -> list[int]:
+        """Ids of classes by name, in any case.
+
+        Raises:
+            ValueError: no name, or one that the network does not know.
+        """
+        ids = {name.lower(): index for index, name in self.classes.items()}
+        unknown = [name for name in names if name.lower() not in ids]
+        if unknown or not names:
+            raise ValueError(
+                f"This network does not know {', '.join(unknown) or 'what is meant'}: name one or more of "
+                f"{', '.join(self.classes.values())}."
+            )
+        return [ids[name.lower()] for name in names]
+
+    def _load_prompt(self, source: Any, photo: Photo, resize: bool) -> np.ndarray:
+        if not self.model.config.semantic_guidance:
+            raise ValueError("This network has no semantic guidance (Base-Net): a semantic prompt would do nothing.")
+        labels = load_labels(source, self.model.config.num_labels)
+        size = (photo.height, photo.width)
+        if labels.shape != size and not resize:
+            raise PhotoError(
+                f"The semantic prompt has {labels.shape[1]}x{labels.shape[0]} pixels, {photo.name} has "
+                f"{photo.width}x{photo.height}: pass one of the photo's size, or resize_mask=True (--resize-mask)."
+            )
+        return nearest(labels, size)
+
+    def _run(self, runs: Sequence[tuple[Job, Region]]) -> list[RegionFill]:
+        images, masks, prompts = [], [], []
+        for job, region in runs:
+            window = region.box.window
+            image, mask = shrink_without_leak(job.photo.rgb[window], job.mask[window], region.size)
+            images.append(image)
+            masks.append(mask)
+            prompts.append(None if job.prompt is None else nearest(job.prompt[window], region.size))
+        output = self._network(images, masks, prompts)
+        return [self._read(output, index, job, region, masks[index]) for index, (job, region) in enumerate(runs)]
+
+    @torch.inference_mode()
+    def _network(self, images: list[np.ndarray], masks: list[np.ndarray], prompts: list[np.ndarray | None]) -> Any:
+        """The processor and the network; the only place where the network is called."""
+        # The whole photo's mask has been judged already: a region may well be full.
+        inputs = self.processor.preprocess(images, masks, max_hole_ratio=1.0, invert_mask=False, return_tensors="pt")
+        if any(prompt is not None for prompt in prompts):
+            planes = torch.full((len(images), *inputs["mask"].shape[-2:]), -1)
+            for plane, prompt in zip(planes, prompts, strict=True):
+                if prompt is not None:
+                    plane[: prompt.shape[0], : prompt.shape[1]] = torch.from_numpy(prompt)
+            inputs["semantic_prompt"] = planes
+        tensors = {
+            name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
+            for name, tensor in inputs.items()
+        }
+        try:
+            return self.model(**tensors)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if "memory" not in str(error).lower():
+                raise
+            height, width = masks[0].shape
+            raise MemoryError(
+                f"Not enough memory for {len(images)} x {width}x{height} pixels: use strategy='crop' or 'resize', or "
+                "a smaller batch."
+            ) from error
+
+    def _read(self, output: Any, index: int, job: Job, region: Region, mask: np.ndarray) -> RegionFill:
+        """Takes one region out of a batch's output, without the padding."""
+        height, width = region.size
+        # A feathered edge shows what the network drew over the known part; the composite has the photo there.
+        image = (output.images[-1] if job.feather else output.composite)[index, :, :height, :width]
+        scales = []
+        for place in range(len(output.images)):
+            level = len(output.images) - 1 - place
+            inside = (index, slice(None), *map(slice, scale_size(height, width, level)))
+            reliability = None
+            if output.reliability_masks is not None:
+                reliability = output.reliability_masks[place][inside][0].float().cpu().numpy() > 0.5
+            pixels = np.rint(self.processor.to_pixels(output.images[place][inside])).astype(np.uint8)
+            scales.append(
+                ScaleView(
+                    level=level,
+                    image=Image.fromarray(pixels),
+                    labels=output.logits[place][inside].argmax(dim=0).cpu().numpy(),
+                    confidence=output.confidences[place][inside][0].float().cpu().numpy(),
+                    reliability=reliability,
+                )
+            )
+        own = mask & hole_on_grid(region)
+        counted = core if (core := grow_mask(own, -SCORE_BAND)).any() else own
+        confidence = float(scales[-1].confidence[counted].mean())
+        return RegionFill(self.processor.to_pixels(image), scales, confidence, _pixels_of(job, region))
+
+    def _paste(self, pixels: np.ndarray, job: Job, region: Region, fill: RegionFill) -> None:
+        """Enlarges a fill to the photo's resolution and writes it where the full-size mask says so."""
+        target = region.hole.grown(job.feather, job.feather, region.box)
+        own = np.zeros(job.mask.shape, bool)[target.window]
+        own[region.hole.seen_from(target).window] = job.mask[region.hole.window]
+        weight = feather_weights(own, job.feather)
+        weight[job.mask[target.window] & ~own] = 0  # another region's hole
+        job.photo.paste(pixels, enlarged(fill.pixels, region, target), weight, target.top, target.left)
+
+
+def inpaint(
+    photo: Any,
+    mask: Any,
+    model: str | os.PathLike | PreTrainedModel = "street",
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    **options: Any,
+) -> Image.Image:
+    """Fill the hole of a photo: `inpaint("photo.jpg", "mask.png").save("filled.png")`.
+
+    The network is loaded at the first call and kept. What `Inpainter` would put into its result's warnings is warned.
+
+    Args:
+        photo: path, bytes, PIL image, numpy array or torch tensor.
+        mask: likewise, of the photo's size, white = hole.
+        model: bundled name, folder, Hub id or network.
+        device: by default the best that is present.
+        dtype: by default the checkpoint's.
+        options: `strategy`, `semantic_prompt`, `invert_mask`, `resize_mask`, `grow`, `feather`; see
+            `Inpainter.prepare`.
+
+    Returns:
+        The filled photo, of the same size and mode.
+    """
+    if isinstance(model, str | os.PathLike):
+        inpainter = _kept_inpainter(os.fspath(model), device, dtype)
+    else:
+        inpainter = Inpainter(model, device=device, dtype=dtype)
+    result = inpainter(photo, mask, **options)
+    for message in result.warnings:
+        warnings.warn(message, stacklevel=2)
+    return result.image
+
+
+class ImageInpaintingPipeline(Pipeline):
+    """The `transformers` pipeline `"image-inpainting"`.
+
+    Example:
+        pipe = pipeline("image-inpainting", model="folder or Hub id")
+        pipe({"image": photo, "mask": mask})["image"]
+
+    Takes a dictionary with `image`, `mask` and, if wanted, `semantic_prompt`, or a list of them, and the options of
+    `Inpainter.prepare`. Returns the fields of `InpaintingResult` as a dictionary.
+    """
+
+    _load_image_processor: Any = True
+    _load_tokenizer: Any = False
+    _load_feature_extractor: Any = False
+    _load_processor: Any = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        processor: Any = self.image_processor
+        self.inpainter = Inpainter(self.model, processor=processor)
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
+        return options, {}, {}
+
+    def preprocess(self, input_: Any, **preprocess_parameters: Any) -> dict[str, Any]:
+        if (
+            not isinstance(input_, dict)
+            or "image" not in input_
+            or input_.keys() - {"image", "mask", "semantic_prompt"}
+        ):
+            raise ValueError('Pass {"image": ..., "mask": ...}, with "semantic_prompt" if wanted, or a list of these.')
+        given = {key: value for key, value in input_.items() if key != "image"}
+        return {"job": self.inpainter.prepare(input_["image"], **given, **preprocess_parameters)}
+
+    def _forward(self, input_tensors: Any, **forward_parameters: Any) -> Any:
+        job = input_tensors["job"]
+        if isinstance(job, list):  # collated by `batch_size`
+            return {"job": job, "fills": self.inpainter.fill(job, len(job))}
+        return {"job": job, "fills": self.inpainter.fill([job])[0]}
+
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> dict[str, Any]:
+        result = self.inpainter.finish(model_outputs["job"], model_outputs["fills"])
+        return {field.name: getattr(result, field.name) for field in fields(result)}
+
+
+PIPELINE_REGISTRY.register_pipeline(
+    "image-inpainting",
+    pipeline_class=ImageInpaintingPipeline,
+    pt_model=AutoModelForImageToImage,
+    type="image",
+)
+
+
+def _checkpoint(name_or_path: str | os.PathLike) -> str:
+    """The folder or Hub id behind a name."""
+    name = os.fspath(name_or_path)
+    if name in BUNDLED:
+        folder = BUNDLED[name]
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"The bundled weights {name!r} are not in this installation ({folder} has no config.json): install "
+                "the package again, or name a folder or Hub id."
+            )
+        return str(folder)
+    return name
+
+
+def _load_processor(name_or_path: str | os.PathLike) -> SGENetImageProcessor:
+    try:
+        return SGENetImageProcessor.from_pretrained(_checkpoint(name_or_path))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name_or_path}: no usable preprocessor_config.json. Write one with "
+            f"SGENetImageProcessor().save_pretrained(folder). {error}"
+        ) from error
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_inpainter(name: str, device: str | torch.device | None, dtype: str | torch.dtype | None) -> Inpainter:
+    return Inpainter(name, device=device, dtype=dtype)
+
+
+def _pixels_of(job: Job, region: Region) -> int:
+    return int(job.mask[region.hole.window].sum())
+
+
+def _hole_area(job: Job, index: int) -> int:
+    return _pixels_of(job, job.regions[index])
+
+
+__all__ = [
+    "BUNDLED",
+    "STRATEGIES",
+    "Box",
+    "CheckpointError",
+    "ImageInpaintingPipeline",
+    "Inpainter",
+    "InpaintingResult",
+    "ScaleView",
+    "SegmentationResult",
+    "best_device",
+    "inpaint",
+    "load_model",
+]

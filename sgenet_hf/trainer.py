@@ -1,0 +1,397 @@
+"""The two training steps of SGE-Net (section 3.3) and what they need; `train_accelerate.py` is the run around them."""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from . import losses
+from .configuration_sgenet import SGENetConfig
+from .data import DATASETS
+from .discriminator import SGENetDiscriminator, SGENetDiscriminatorConfig
+from .modeling_sgenet import SGENetModel, SGENetOutput
+from .perceptual import PerceptualFeatures
+from .training_arguments import Arguments, LossArguments, RunArguments
+
+
+SCALES = (4, 3, 2, 1, 0)  # the order of the model's outputs
+
+
+class Progress:
+    """Where a run stands; part of every checkpoint."""
+
+    def __init__(self):
+        self.samples, self.epoch, self.batch, self.step = 0, 0, 0, 0
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+class Trainer:
+    """Both networks, their optimisers, the averaged weights and the two training steps."""
+
+    def __init__(self, arguments: Arguments, accelerator: Accelerator):
+        self.arguments, self.accelerator, self.progress = arguments, accelerator, Progress()
+        self.generator = build_generator(arguments)
+        self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
+        self.features = load_perceptual(arguments.loss, accelerator.device)
+        self.labeller = load_labeller(arguments.data.label_model, accelerator.device)
+        if arguments.run.channels_last:
+            self.generator.to(memory_format=torch.channels_last)
+        if arguments.run.activation_checkpointing:
+            self.generator.activation_checkpointing_enable()
+        run = arguments.run
+        betas = (run.adam_beta1, run.adam_beta2)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), run.learning_rate, betas)
+        self.discriminator, self.discriminator_optimizer = None, None
+        if arguments.loss.adversarial_weight > 0:
+            self.discriminator = build_discriminator(arguments)
+            self.discriminator_optimizer = torch.optim.Adam(
+                self.discriminator.parameters(), run.discriminator_learning_rate, betas
+            )
+            self.discriminator, self.discriminator_optimizer = accelerator.prepare(
+                self.discriminator, self.discriminator_optimizer
+            )
+        self.generator, self.optimizer = accelerator.prepare(self.generator, self.optimizer)
+        accelerator.register_for_checkpointing(self.progress)
+        accelerator.register_save_state_pre_hook(self._save_networks)
+        accelerator.register_load_state_pre_hook(self._load_networks)
+
+    # Checkpoints hold `save_pretrained` folders instead of accelerate's numbered files.
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """Name of its folder in a checkpoint -> network."""
+        found = {"generator": self.generator, "averaged": self.averaged, "discriminator": self.discriminator}
+        return {name: self.accelerator.unwrap_model(net) for name, net in found.items() if net is not None}
+
+    def _save_networks(self, models: list, weights: list, folder: str) -> None:
+        if self.accelerator.is_main_process:
+            for name, network in self.networks().items():
+                network.save_pretrained(Path(folder) / name)
+        weights.clear()
+
+    def _load_networks(self, models: list, folder: str) -> None:
+        for name, network in self.networks().items():
+            stored = type(network).from_pretrained(Path(folder) / name, dtype=torch.float32)
+            network.load_state_dict(stored.state_dict())
+        models.clear()
+
+    # One batch.
+
+    def train_step(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """One batch through both networks; returns the mean of each loss term."""
+        run, accelerator = self.arguments.run, self.accelerator
+        rate = learning_rate_factor(self.progress.samples, run)
+        set_learning_rate(self.optimizer, run.learning_rate * rate)
+        networks = [self.generator] if self.discriminator is None else [self.generator, self.discriminator]
+        with accelerator.accumulate(*networks):
+            batch = self.with_machine_labels(batch)
+            with accelerator.autocast():
+                output = self.generator(
+                    batch["pixel_values"],
+                    batch["mask"],
+                    semantic_prompt=batch["semantic_prompt"] if (batch["semantic_prompt"] >= 0).any() else None,
+                    labelled=batch["has_labels"] > 0,
+                )
+            terms = {}
+            if self.adversarial_is_on():
+                set_learning_rate(self.discriminator_optimizer, run.discriminator_learning_rate * rate)
+                terms |= self.discriminator_step(output, batch)
+            return terms | self.generator_step(output, batch)
+
+    def adversarial_is_on(self) -> bool:
+        """Eq. 8 begins once there is something to judge."""
+        start = self.arguments.loss.adversarial_start * self.arguments.run.total_samples
+        return self.discriminator is not None and self.progress.samples >= start
+
+    def discriminator_step(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Eq. 8 from the discriminator's side."""
+        real, fake, mask = self.texture_windows(batch, batch["pixel_values"], self.fill(output, batch), batch["mask"])
+        fake = fake.detach()
+        with self.accelerator.autocast():
+            # Real and fake in one pass: half the kernel launches, and one power iteration of the spectral norm.
+            logits, _ = self.discriminator(torch.cat([real, fake]), torch.cat([mask, mask]))
+        real_logits, fake_logits = split_in_two(logits)
+        loss = losses.discriminator_loss(real_logits, fake_logits, self.arguments.loss.adversarial_kind).mean()
+        self.stop_if_not_finite({"discriminator": loss})
+        self.accelerator.backward(loss)
+        self.discriminator_optimizer.step()
+        self.discriminator_optimizer.zero_grad()
+        return {"discriminator": loss.item()}
+
+    def generator_step(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Eq. 10."""
+        run = self.arguments.run
+        terms = self.inpainting_terms(output, batch) | self.segmentation_term(output, batch)
+        if self.adversarial_is_on():
+            terms |= self.adversarial_terms(output, batch)
+        loss = losses.final_loss(terms, term_weights(self.arguments.loss))
+        self.stop_if_not_finite({**{name: term.mean() for name, term in terms.items()}, "loss": loss})
+        self.accelerator.backward(loss)
+        if self.accelerator.sync_gradients:
+            self.accelerator.clip_grad_norm_(self.generator.parameters(), run.clip_gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {name: term.mean().item() for name, term in terms.items()} | {"loss": loss.item()}
+
+    def fill(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What is judged, (B, 3, H, W): the composite without its clamp, which would stop gradients, or the image."""
+        image = output.images[-1].float()
+        if self.arguments.loss.adversarial_on == "raw":
+            return image
+        return torch.where(batch["mask"] > 0.5, image, batch["pixel_values"])
+
+    def inpainting_terms(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Eq. 7 summed over the scales, and the style term."""
+        options, target, mask = self.arguments.loss, batch["pixel_values"], batch["mask"]
+        images = [image.float() for image in output.images]
+        literal = options.reconstruction == "literal"
+        terms = {
+            "reconstruction": sum(
+                losses.reconstruction_loss_literal(image, target)
+                if literal
+                else losses.reconstruction_loss(image, target, mask, scale, options.hole_weight)
+                for scale, image in zip(SCALES, images, strict=True)
+            )
+        }
+        if self.features is None:
+            return terms
+        judged = [losses.enlarge_to(image, target) for image in images] if literal else [self.fill(output, batch)]
+        target, *judged = self.texture_windows(batch, target, *judged)
+        with torch.no_grad():
+            target_features = self.features(target)
+        features = [self.features(image) for image in judged]
+        terms["perceptual"] = sum(losses.perceptual_loss(ours, target_features) for ours in features)
+        if options.style_weight > 0:
+            terms["style"] = sum(losses.style_loss(ours, target_features) for ours in features)
+        return terms
+
+    def segmentation_term(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Eq. 9 summed over the scales; 0 for samples without labels, whose heads still take part (DDP needs that)."""
+        labels = batch["labels"]
+        unprompted = losses.without_prompted(labels, batch["semantic_prompt"])
+        terms = []
+        for scale, logits in zip(SCALES, output.logits, strict=True):
+            # The coarsest scale is computed before any prompt enters, so it may learn from all pixels.
+            wanted = labels if scale == 4 else unprompted
+            if self.arguments.loss.segmentation == "literal":
+                terms.append(losses.cross_entropy_loss_literal(logits, wanted))
+            else:
+                terms.append(losses.cross_entropy_loss(logits, wanted, scale))
+        return {"segmentation": sum(terms)}
+
+    def adversarial_terms(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Eq. 8 from the generator's side, and feature matching."""
+        options = self.arguments.loss
+        real, fake, mask = self.texture_windows(batch, batch["pixel_values"], self.fill(output, batch), batch["mask"])
+        discriminator = self.accelerator.unwrap_model(self.discriminator)
+        discriminator.requires_grad_(False)
+        with self.accelerator.autocast():
+            fake_logits, fake_features = discriminator(fake, mask)
+            with torch.no_grad():
+                _, real_features = discriminator(real, mask)
+        discriminator.requires_grad_(True)
+        terms = {"adversarial": losses.adversarial_loss(fake_logits, options.adversarial_kind)}
+        if options.feature_matching_weight > 0:
+            terms["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
+        return terms
+
+    def with_machine_labels(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Labels photos that nobody labelled, if a segmenter was given."""
+        missing = batch["has_labels"] == 0
+        if self.labeller is None or not missing.any():
+            return batch
+        machine = self.labeller(batch["pixel_values"][missing])
+        labels = batch["labels"].clone()
+        labels[missing] = machine
+        return batch | {"labels": labels, "has_labels": torch.ones_like(batch["has_labels"])}
+
+    def texture_windows(self, batch: dict[str, torch.Tensor], *planes: torch.Tensor) -> list[torch.Tensor]:
+        """The same window at the hole of each of the planes: elsewhere the composite equals the photo anyway."""
+        side = self.arguments.loss.texture_window
+        if side == 0:
+            return list(planes)
+        corners = hole_windows(batch["mask"], side, self.uniforms())
+        return [cut_windows(plane, corners, side) for plane in planes]
+
+    def uniforms(self) -> torch.Tensor:
+        """A random number in [0, 1) per sample, the same for any number of processes and after any resume."""
+        size, rank = self.arguments.run.batch_size, self.accelerator.process_index
+        generator = torch.Generator().manual_seed(hash((self.arguments.run.seed, self.progress.samples)))
+        numbers = torch.rand(self.accelerator.num_processes * size, generator=generator)
+        return numbers[rank * size : (rank + 1) * size]
+
+    def stop_if_not_finite(self, terms: dict[str, torch.Tensor]) -> None:
+        """Ends all ranks together: a rank that skips alone would leave the others waiting for ever."""
+        values = torch.stack([term.detach().float() for term in terms.values()])
+        bad = self.accelerator.reduce((~torch.isfinite(values)).float(), reduction="sum")
+        if bad.any():
+            names = ", ".join(name for name, count in zip(terms, bad.tolist(), strict=True) if count)
+            raise FloatingPointError(
+                f"Not finite after {self.progress.samples} samples: {names}. Resume from the last checkpoint with a "
+                "lower learning rate, or without mixed precision."
+            )
+
+    @torch.no_grad()
+    def average_weights(self, samples: int) -> None:
+        """Moves the averaged weights by `samples` along their half-life."""
+        decay = 0.5 ** (samples / self.arguments.run.ema_half_life_samples)
+        ours = self.accelerator.unwrap_model(self.generator).state_dict()
+        for name, averaged in self.averaged.state_dict().items():
+            averaged.lerp_(ours[name].float(), 1 - decay)
+
+
+def build_generator(arguments: Arguments) -> SGENetModel:
+    """The network of the recipe, or the one to start from."""
+    model, spec = arguments.model, DATASETS[arguments.data.dataset_name]
+    preset = {"small": SGENetConfig.small, "full": SGENetConfig.full}[model.preset]
+    overrides = {} if model.widths is None else {"widths": model.widths}
+    config = preset(
+        **overrides,
+        id2label=spec.id2label,
+        label_colors=[list(colour) for colour in spec.colors],
+        image_size=arguments.data.crop_size,
+        semantic_guidance=model.semantic_guidance,
+        confidence_evaluation=model.confidence_evaluation,
+        reliability_source=model.reliability_source,
+        tau_reading=model.tau_reading,
+        first_reliability=model.first_reliability,
+    )
+    if model.initialize_from is None:
+        return SGENetModel(config)
+    folder = Path(model.initialize_from)
+    source = folder / "averaged" if (folder / "averaged").is_dir() else folder
+    return SGENetModel.from_pretrained(source, config=config, dtype=torch.float32)
+
+
+def build_discriminator(arguments: Arguments) -> SGENetDiscriminator:
+    """A new discriminator, or the one of the checkpoint to start from."""
+    if arguments.model.initialize_from is not None:
+        folder = Path(arguments.model.initialize_from) / "discriminator"
+        if folder.is_dir():
+            return SGENetDiscriminator.from_pretrained(folder)
+    return SGENetDiscriminator(SGENetDiscriminatorConfig(width=arguments.loss.discriminator_width))
+
+
+def load_perceptual(options: LossArguments, device: torch.device) -> PerceptualFeatures | None:
+    """The VGG of Eq. 7, or None if no weight asks for it.
+
+    Raises:
+        ValueError: If a weight asks for it and no weights are named.
+    """
+    if options.perceptual_weight == 0 and options.style_weight == 0:
+        return None
+    if not options.perceptual_weights:
+        raise ValueError("Perceptual and style terms need --perceptual_weights: a VGG file or Hub id.")
+    scales = None
+    if options.perceptual_scales:
+        scales = mean_activations(json.loads(Path(options.perceptual_scales).read_text()))
+    layers = tuple(options.perceptual_layers)
+    architecture = options.perceptual_architecture
+    network = PerceptualFeatures.from_weights(options.perceptual_weights, layers, architecture, scales)
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def mean_activations(description: dict) -> dict[str, float]:
+    """The table of mean activations per layer in a description of VGG weights.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for name, value in description.items():
+        if name.startswith("mean_activation") and isinstance(value, dict):
+            return value
+    raise ValueError("The JSON file has no `mean_activation...` table of layer -> number.")
+
+
+def load_labeller(name_or_path: str | None, device: torch.device):
+    """A function from photos (B, 3, H, W) in [-1, 1] to class ids (B, H, W), or None."""
+    if name_or_path is None:
+        return None
+    segmenter = AutoModelForSemanticSegmentation.from_pretrained(name_or_path).to(device).eval()
+    processor = AutoImageProcessor.from_pretrained(name_or_path)
+    mean, std = (
+        torch.tensor(values, device=device)[:, None, None] for values in (processor.image_mean, processor.image_std)
+    )
+
+    @torch.no_grad()
+    def label(photos: torch.Tensor) -> torch.Tensor:
+        logits = segmenter((photos * 0.5 + 0.5 - mean) / std).logits
+        return losses.enlarge_to(logits, photos).argmax(dim=1)
+
+    return label
+
+
+def term_weights(options: LossArguments) -> dict[str, float]:
+    """Eq. 10's coefficients by the names of the terms."""
+    names = ("reconstruction", "segmentation", "perceptual", "style", "adversarial", "feature_matching")
+    return {name: getattr(options, f"{name}_weight") for name in names}
+
+
+def learning_rate_factor(samples: int, run: RunArguments) -> float:
+    """Linear rise, constant, linear fall; a function of the samples seen and nothing else."""
+    rise = min(1.0, (samples + 1) / max(1, run.warmup_samples))
+    left = 1 - samples / run.total_samples
+    return rise * min(1.0, max(0.0, left) / run.decay_share if run.decay_share else 1.0)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def split_in_two(maps: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """Halves of the batch: what came of the real and of the fake photos."""
+    halves = [plane.float().chunk(2) for plane in maps]
+    return tuple(real for real, _ in halves), tuple(fake for _, fake in halves)
+
+
+def hole_windows(mask: torch.Tensor, side: int, uniforms: torch.Tensor) -> list[tuple[int, int]]:
+    """Top left corner, per sample, of a window of `side` pixels around a random hole pixel, or in the middle."""
+    corners = []
+    for hole, number in zip(mask[:, 0] > 0.5, uniforms.tolist(), strict=True):
+        height, width = hole.shape
+        places = hole.nonzero()
+        row, column = places[int(number * len(places))].tolist() if len(places) else (height // 2, width // 2)
+        corners.append((min(max(0, row - side // 2), height - side), min(max(0, column - side // 2), width - side)))
+    return corners
+
+
+def cut_windows(images: torch.Tensor, corners: list[tuple[int, int]], side: int) -> torch.Tensor:
+    """The windows as a batch, (B, 3, side, side)."""
+    windows = [
+        image[:, top : top + side, left : left + side] for image, (top, left) in zip(images, corners, strict=True)
+    ]
+    return torch.stack(windows)
+
+
+class BiasRatio:
+    """Watches how much SGIM+ corrects: mean |F_bi| / mean |F_ba| of Eq. 6 at each step, from the last forward pass."""
+
+    def __init__(self, model: SGENetModel):
+        self.sizes: dict[tuple[str, int], float] = {}
+        for index, step in enumerate(model.steps):
+            for name in ("base_net", "bias_net"):
+                if getattr(step, name) is not None:
+                    getattr(step, name).register_forward_hook(self._hook(name, 3 - index))
+
+    def _hook(self, name: str, level: int):
+        def remember(module, inputs, output):
+            self.sizes[name, level] = output.detach().float().abs().mean()
+
+        return remember
+
+    def read(self) -> dict[str, float]:
+        """`bias_ratio_3` is the step into level 3, and so on; empty without a bias net."""
+        return {
+            f"bias_ratio_{level}": (size / self.sizes["base_net", level].clamp(min=1e-8)).item()
+            for (name, level), size in self.sizes.items()
+            if name == "bias_net"
+        }

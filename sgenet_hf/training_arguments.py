@@ -1,0 +1,165 @@
+"""Arguments of the training script: four dataclasses, read from a YAML recipe and the command line."""
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from .data import DATASETS
+from .perceptual import PAPER_LAYERS
+
+
+@dataclass
+class DataArguments:
+    """What is learnt from."""
+
+    dataset: str = field(metadata={"help": "Prepared folder, Hub id, `toy:COUNT` or `folders:IMAGES:LABELS`."})
+    dataset_name: str = field(default="toy", metadata={"help": f"Whose classes: {', '.join(DATASETS)}."})
+    train_split: str = "train"
+    validation_split: str | None = None
+    streaming: bool = field(default=False, metadata={"help": "Read rows as they come; such a run cannot be resumed."})
+    label_model: str | None = field(
+        default=None, metadata={"help": "AutoModelForSemanticSegmentation that labels photos without human labels."}
+    )
+    crop_size: int = field(default=256, metadata={"help": "Side in pixels of the random crops (paper: 256)."})
+    resize_shorter: int = field(default=256, metadata={"help": "Shorter side in pixels before cropping."})
+    smallest_scale: float = field(
+        default=1.0, metadata={"help": "Random shrinking of the shorter side, down to this."}
+    )
+    mask_mix: list[str] = field(
+        default_factory=lambda: ["centre=1", "boxes=2", "free_form=3", "irregular=2"],
+        metadata={"help": "Kinds of training masks and their weights."},
+    )
+    irregular_masks: str | None = field(
+        default=None, metadata={"help": "Folder of irregular mask files, white = hole; generated masks without it."}
+    )
+    prompt_share: float = field(default=0.15, metadata={"help": "Share of samples with a partial semantic prompt."})
+    num_workers: int = field(default=0, metadata={"help": "Loader processes per rank."})
+
+
+@dataclass
+class ModelArguments:
+    """Which network; see SGENetConfig."""
+
+    preset: str = field(default="small", metadata={"help": "small or full."})
+    widths: list[int] | None = field(
+        default=None, metadata={"help": "Channels of levels 0 to 4, if not the preset's."}
+    )
+    semantic_guidance: bool = True
+    confidence_evaluation: bool = True
+    reliability_source: str = "confidence"
+    tau_reading: str = "hole_quantile"
+    first_reliability: str = "mask"
+    initialize_from: str | None = field(
+        default=None, metadata={"help": "Start from these weights: a model folder, or a checkpoint of another run."}
+    )
+
+
+@dataclass
+class LossArguments:
+    """Weights of Eq. 10 and its readings. The paper gives none."""
+
+    reconstruction: str = field(default="default", metadata={"help": "default, or literal (Eq. 7 as printed)."})
+    segmentation: str = field(default="default", metadata={"help": "default, or literal (Eq. 9 as printed)."})
+    adversarial_kind: str = field(default="hinge", metadata={"help": "hinge, vanilla or lsgan."})
+    adversarial_on: str = field(default="composite", metadata={"help": "composite, or raw (as printed)."})
+    hole_weight: float = field(default=6.0, metadata={"help": "Of the hole against the known part (PConv: 6)."})
+    reconstruction_weight: float = 1.0
+    segmentation_weight: float = field(default=0.2, metadata={"help": "lambda_s; 5 scales x 0.2 = SGI-Net's 1:1."})
+    perceptual_weight: float = field(default=0.0, metadata={"help": "lambda_p."})
+    style_weight: float = 0.0
+    adversarial_weight: float = field(default=0.0, metadata={"help": "lambda_alpha; 0 trains no discriminator."})
+    feature_matching_weight: float = 0.0
+    adversarial_start: float = field(default=0.2, metadata={"help": "Share of the run after which Eq. 8 begins."})
+    perceptual_weights: str | None = field(
+        default=None, metadata={"help": "VGG weights: .safetensors file or Hub id."}
+    )
+    perceptual_architecture: str = "vgg16"
+    perceptual_layers: list[str] = field(default_factory=lambda: list(PAPER_LAYERS))
+    perceptual_scales: str | None = field(
+        default=None,
+        metadata={"help": "JSON file whose mean activations (any key that holds them) divide each layer."},
+    )
+    texture_window: int = field(
+        default=0,
+        metadata={"help": "Side in pixels of a window at the hole for the VGG terms and Eq. 8; 0 = the whole crop."},
+    )
+    discriminator_width: int = 64
+
+
+@dataclass
+class RunArguments:
+    """How long, how fast, where to."""
+
+    output_dir: str = field(metadata={"help": "Run folder."})
+    total_samples: int = field(default=100_000, metadata={"help": "Length of the run; all schedules refer to it."})
+    max_minutes: float | None = field(default=None, metadata={"help": "Stop after this wall-clock time, resumable."})
+    batch_size: int = field(default=8, metadata={"help": "Samples per process and forward pass."})
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = field(default=2e-4, metadata={"help": "Of Adam for the generator."})
+    discriminator_learning_rate: float = field(default=2e-4, metadata={"help": "Of Adam for the discriminator."})
+    adam_beta1: float = 0.5
+    adam_beta2: float = 0.99
+    warmup_samples: int = field(default=1_000, metadata={"help": "Linear rise of the learning rate."})
+    decay_share: float = field(default=0.3, metadata={"help": "Linear fall to 0 over this last share of the run."})
+    ema_half_life_samples: int = field(default=2_000, metadata={"help": "Of the averaged weights that are saved."})
+    clip_gradient_norm: float = 5.0
+    log_every_samples: int = 400
+    validate_every_samples: int = 4_000
+    validation_samples: int = 32
+    validation_mask: str = field(default="centre-96", metadata={"help": "Evaluation mask set (`sgenet masks`)."})
+    save_every_samples: int = 4_000
+    keep_checkpoints: int = 2
+    resume: str | None = field(default=None, metadata={"help": "`latest` or a checkpoint folder."})
+    seed: int = 0
+    cpu: bool = False
+    channels_last: bool = field(default=True, metadata={"help": "Memory layout; the faster one for convolutions."})
+    activation_checkpointing: bool = field(
+        default=False, metadata={"help": "Less memory for about a third more time."}
+    )
+    tracker: str | None = field(default=None, metadata={"help": "tensorboard or wandb, beside log.jsonl."})
+    push_to_hub: str | None = field(default=None, metadata={"help": "Hub id for the final weights."})
+
+
+@dataclass
+class Arguments:
+    """All of them."""
+
+    data: DataArguments
+    model: ModelArguments
+    loss: LossArguments
+    run: RunArguments
+
+    def flat(self) -> dict:
+        """One dictionary, as a recipe would hold it."""
+        return {key: value for part in vars(self).values() for key, value in dataclasses.asdict(part).items()}
+
+
+def parse_arguments(arguments: list[str] | None = None) -> Arguments:
+    """Reads an optional recipe (first argument, `.yaml`) and the command line, which overrules it.
+
+    Raises:
+        ValueError: If the recipe holds a name that is not an argument.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = HfArgumentParser([DataArguments, ModelArguments, LossArguments, RunArguments], description=__doc__)
+    if words and words[0].endswith((".yaml", ".yml")):
+        recipe_path = words.pop(0)
+        recipe = yaml.safe_load(Path(recipe_path).read_text()) or {}
+        known = {action.dest for action in parser._actions}
+        unknown = sorted(set(recipe) - known)
+        if unknown:
+            raise ValueError(f"{recipe_path} holds unknown names: {', '.join(unknown)}. `--help` lists them all.")
+        for action in parser._actions:
+            if action.dest in recipe:
+                action.default, action.required = expand_variables(recipe[action.dest]), False
+    return Arguments(*parser.parse_args_into_dataclasses(words))
+
+
+def expand_variables(value):
+    """Fills `$NAME` in a recipe's strings from the environment, so that recipes hold no machine's paths."""
+    return os.path.expandvars(value) if isinstance(value, str) else value

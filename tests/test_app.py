@@ -1,0 +1,378 @@
+"""The Space as its visitors meet it: the real server, its endpoint for programs, and a page in a real browser.
+
+Where the environment variable CI is set, a missing browser is a failure; elsewhere these tests say so and skip.
+"""
+
+import base64
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgenet_hf import Inpainter
+
+
+def require(condition, what):
+    """Skips a test that lacks something, or fails it where nothing may be missing."""
+    if not condition:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what} is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tiny_checkpoint, project_root, tmp_path_factory):
+    """Address of `python app.py` with a tiny network of random weights."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError:
+        require(False, "gradio")
+    folder = tmp_path_factory.mktemp("server")
+    port = free_port()
+    environment = os.environ | {
+        "SGENET_MODEL": str(tiny_checkpoint),
+        "PORT": str(port),
+        "SGENET_MAX_FILE_SIZE": "3mb",
+        "GRADIO_TEMP_DIR": str(folder / "uploads"),
+        "PYTHONPATH": str(project_root),
+    }
+    with open(folder / "server.log", "w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(project_root / "app.py")], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            deadline = time.monotonic() + 120
+            while not answers(address):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"app.py did not start:\n{(folder / 'server.log').read_text()}")
+                time.sleep(0.3)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/config", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real headless Chromium."""
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    require(executable, "chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        require(False, "playwright")
+    switches = ["no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable, args=[f"--{switch}" for switch in switches], timeout=60_000
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page as it looks after loading; fails if anything was fetched from elsewhere or a script broke."""
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.set_default_timeout(60_000)
+    strangers, crashes = [], []
+    page.on("request", lambda request: None if is_local(request.url, server) else strangers.append(request.url))
+    page.on("pageerror", lambda error: crashes.append(str(error)))
+    page.goto(server, wait_until="domcontentloaded")
+    page.wait_for_selector("#picker input[type=file]", state="attached")
+    yield page
+    page.close()
+    assert not strangers, f"fetched from third parties: {strangers}"
+    assert not crashes, f"scripts broke: {crashes}"
+
+
+def is_local(url: str, server: str) -> bool:
+    return url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
+
+
+@pytest.fixture
+def photo(photo) -> Image.Image:
+    """The shared photo at a size on which a stroke leaves something."""
+    return photo.resize((288, 240), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def mask(mask) -> Image.Image:
+    """The shared mask at the photo's size: rows 84 to 155, columns 99 to 188 are white."""
+    return mask.resize((288, 240), Image.Resampling.NEAREST)
+
+
+@pytest.fixture
+def files(tmp_path, photo, mask) -> dict[str, Path]:
+    """A photo, its mask, and files that a page must refuse."""
+    paths = {name: tmp_path / f"{name}.png" for name in ("photo", "mask", "small_mask", "empty", "text")}
+    photo.save(paths["photo"])
+    mask.save(paths["mask"])
+    mask.resize((40, 30)).save(paths["small_mask"])
+    Image.new("L", photo.size).save(paths["empty"])
+    paths["text"].write_text("This is no picture.")
+    return paths
+
+
+def open_photo(page, path):
+    page.locator("#picker input[type=file]").first.set_input_files(str(path))
+    page.wait_for_selector("#editor canvas")
+    page.wait_for_timeout(1000)  # the canvas draws the photo some frames after it appears
+
+
+def open_mask(page, path):
+    with page.expect_file_chooser() as chooser:
+        page.locator("#mask-file").click()
+    chooser.value.set_files(str(path))
+
+
+def paint(page, width=80):
+    """Draws a stroke over the middle of the canvas."""
+    canvas = page.locator("#editor canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - width / 2, y)
+    page.mouse.down()
+    page.mouse.move(x + width / 2, y, steps=12)
+    page.mouse.up()
+    page.wait_for_timeout(800)  # the editor sends a stroke to the server half a second after it ends
+
+
+def fill(page):
+    page.locator("#run").click()
+    page.wait_for_selector("#thoughts .scale")
+
+
+def toast(page) -> str:
+    message = page.locator(".toast-body").first
+    message.wait_for()
+    return message.inner_text()
+
+
+def fetch(page, url) -> Image.Image:
+    if url.startswith("data:"):
+        data = base64.b64decode(url.split(",", 1)[1])
+    else:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            data = answer.read()
+    return Image.open(io.BytesIO(data))
+
+
+# --- Programs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    from gradio_client import Client
+
+    return Client(server, verbose=False)
+
+
+def call(client, photo, mask, **options):
+    from gradio_client import handle_file
+
+    return client.predict(handle_file(str(photo)), handle_file(str(mask)), api_name="/inpaint", **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"grow": 4, "strategy": "original"}, {"strategy": "crop", "feather": 3}, {"invert_mask": True}]
+)
+def test_endpoint_gives_the_pixels_of_the_python_path(client, files, tiny_checkpoint, options):
+    path, facts = call(client, files["photo"], files["mask"], **options)
+    expected = Inpainter(str(tiny_checkpoint))(files["photo"], files["mask"], **options)
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image))
+    assert Image.open(path).format == "PNG"
+    assert facts["score"] == pytest.approx(expected.score)
+    assert facts["strategy"] == expected.strategy
+    assert sum(facts["classes"].values()) == pytest.approx(1)
+
+
+def test_endpoint_keeps_known_pixels_and_alpha(client, files, photo, tmp_path):
+    transparent = photo.copy()
+    transparent.putalpha(Image.linear_gradient("L").resize(photo.size))
+    transparent.save(tmp_path / "alpha.png")
+    path, _ = call(client, tmp_path / "alpha.png", files["mask"])
+    before, after, hole = (np.asarray(image) for image in (transparent, Image.open(path), Image.open(files["mask"])))
+    assert after.shape == before.shape
+    assert np.array_equal(after[hole == 0], before[hole == 0])
+    assert np.array_equal(after[..., 3], before[..., 3])
+    assert not np.array_equal(after[hole > 0], before[hole > 0])
+
+
+def test_endpoint_returns_an_unmasked_photo_unchanged(client, files, photo):
+    path, facts = call(client, files["photo"], files["empty"])
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(photo))
+    assert facts["score"] is None and facts["classes"] == {}
+
+
+@pytest.mark.parametrize(
+    ("photo_name", "mask_name", "message"),
+    [("text", "mask", "not an image"), ("photo", "text", "not an image"), ("photo", "small_mask", "40")],
+)
+def test_endpoint_says_what_is_wrong(client, files, photo_name, mask_name, message):
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=message) as caught:
+        call(client, files[photo_name], files[mask_name])
+    assert os.sep + "uploads" not in str(caught.value), "the message shows a path of the server"
+
+
+def test_uploads_are_limited(client, files, tmp_path, rng):
+    Image.fromarray(rng.integers(0, 256, (1200, 1200, 3), dtype=np.uint8)).save(tmp_path / "big.png")
+    with pytest.raises(ValueError, match="maximum file size"):
+        call(client, tmp_path / "big.png", files["mask"])
+
+
+def test_inpaint_is_the_only_endpoint_and_is_documented(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/inpaint"]
+    parameters = {entry["parameter_name"]: entry for entry in endpoints["/inpaint"]["parameters"]}
+    assert list(parameters) == ["photo", "mask", "strategy", "grow", "feather", "invert_mask"]
+    assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["photo", "mask"]
+
+
+def test_analytics_are_off(server):
+    with urllib.request.urlopen(f"{server}/config") as answer:
+        assert re.search(rb'"analytics_enabled":\s*false', answer.read())
+
+
+# --- The page --------------------------------------------------------------------------------------------------------
+
+
+def test_painting_and_filling_shows_result_and_five_scales(page, files, photo):
+    open_photo(page, files["photo"])
+    paint(page)
+    fill(page)
+
+    urls = [image.get_attribute("src") for image in page.locator("#result img").all()]
+    before, after = (np.asarray(fetch(page, url).convert("RGB")) for url in urls[:2])
+    assert np.array_equal(before, np.asarray(photo))
+    changed = (after != before).any(-1)
+    assert changed[120, 144] and not changed[:60].any() and not changed[180:].any()
+
+    scales = page.locator("#thoughts .scale")
+    assert [scale.get_attribute("data-scale") for scale in scales.all()] == ["4", "3", "2", "1", "0"]
+    for level, scale in zip((4, 3, 2, 1, 0), scales.all(), strict=True):
+        titles = [caption.split("\n")[0] for caption in scale.locator("figcaption").all_inner_texts()]
+        assert titles == ["Image", "Segmentation", "Confidence", "Reliability"]
+        pictures = scale.locator("img:not(.outline)").all()
+        sizes = {fetch(page, picture.get_attribute("src")).size for picture in pictures}
+        assert sizes == {(-(-288 // 2**level), -(-240 // 2**level))}
+        assert all(picture.evaluate("image => image.naturalWidth") > 0 for picture in pictures)
+    assert "shown, not used" in scales.nth(4).inner_text()
+
+    assert re.search(r"the network is (very sure|fairly sure|unsure|guessing)", page.locator("#summary").inner_text())
+    assert page.locator("#thoughts .legend li").count() >= 1
+    assert "white is unreliable" in page.locator("#thoughts").inner_text()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert download.value.suggested_filename == "photo-filled.png"
+    assert np.array_equal(np.asarray(Image.open(download.value.path())), after)
+
+
+def test_a_mask_file_counts_and_can_be_inverted(page, files, mask, photo):
+    open_photo(page, files["photo"])
+    open_mask(page, files["mask"])
+    page.wait_for_timeout(1500)
+    fill(page)
+    hole = np.asarray(mask) > 0
+    assert f"{hole.sum():,} of 288 x 240 pixels" in page.locator("#summary").inner_text()
+    page.locator("#invert").click()
+    page.wait_for_timeout(1500)
+    page.locator("#run").click()
+    page.get_by_text(f"{(~hole).sum():,} of 288 x 240 pixels").wait_for()
+
+
+def test_an_example_can_be_filled_at_once(page):
+    page.locator("#examples button.gallery-item").first.click()
+    page.wait_for_selector("#editor canvas")
+    page.wait_for_timeout(1500)
+    fill(page)
+    assert "of 576 x 384 pixels" in page.locator("#summary").inner_text()
+
+
+def test_a_big_photo_keeps_its_size_and_its_pixels(page, tmp_path, rng):
+    colours = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
+    photo = Image.fromarray(colours).resize((2000, 1500), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "big.png")
+    open_photo(page, tmp_path / "big.png")
+    paint(page)
+    fill(page)
+    after = fetch(page, page.locator("#result img").nth(1).get_attribute("src"))
+    assert after.size == photo.size
+    changed = (np.asarray(after.convert("RGB")) != np.asarray(photo)).any(-1)
+    assert changed[750, 1000] and changed.mean() < 0.2
+
+
+def test_clearing_the_canvas_keeps_the_photo(page, files):
+    open_photo(page, files["photo"])
+    paint(page)
+    page.locator("#editor").get_by_role("button", name="Clear canvas").click()
+    page.wait_for_timeout(1500)
+    page.locator("#run").click()
+    assert "no hole yet" in toast(page)
+    paint(page)
+    fill(page)
+
+
+def test_undo_takes_a_stroke_back(page, files):
+    open_photo(page, files["photo"])
+    paint(page)
+    page.locator("#editor").get_by_role("button", name="Undo").click()
+    page.wait_for_timeout(800)
+    page.locator("#run").click()
+    assert "no hole yet" in toast(page)
+
+
+def test_filling_without_a_photo_says_what_to_do(page):
+    page.locator("#run").click()
+    assert "Open a photo first" in toast(page)
+
+
+def test_a_file_that_is_no_image_is_named(page, files):
+    page.locator("#picker input[type=file]").first.set_input_files(str(files["text"]))
+    assert "text.png is not an image" in toast(page)
+
+
+def test_a_mask_of_another_size_is_refused(page, files):
+    open_photo(page, files["photo"])
+    open_mask(page, files["small_mask"])
+    assert "The mask is 40 x 30 pixels, the photo 288 x 240" in toast(page)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1600, "dark")])
+def test_the_page_fits_narrow_and_wide_screens(page, files, width, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    open_photo(page, files["photo"])
+    paint(page)
+    fill(page)
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0
+    boxes = [frame.bounding_box() for frame in page.locator("#thoughts .frame").all()]
+    assert len(boxes) == 20
+    assert all(box["width"] > 120 and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)

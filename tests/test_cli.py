@@ -1,0 +1,326 @@
+"""The command line: files in, files out, exit codes, what is said to whom."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sgenet_hf
+from sgenet_hf import Inpainter
+from sgenet_hf.cli import main
+from sgenet_hf.masks import evaluation_mask, mask_set_sha256
+
+
+@pytest.fixture
+def run(tiny_checkpoint, capsys):
+    """Runs `sgenet inpaint` with the tiny network on the CPU; gives exit status, standard output and error."""
+
+    def inpaint(*arguments):
+        status = main(["inpaint", *map(str, arguments), "--model", str(tiny_checkpoint), "--device", "cpu"])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return inpaint
+
+
+@pytest.fixture
+def folder(tmp_path, photo, mask):
+    """`photos` with a.png, b.jpg and c.png; `masks` for all of them, by stem."""
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    photos.mkdir()
+    masks.mkdir()
+    for name in ("a.png", "b.jpg", "c.png"):
+        photo.save(photos / name)
+        mask.save(masks / f"{name[0]}.png")
+    (photos / "notes.txt").write_text("not a photo")
+    (photos / "._a.png").write_bytes(b"what a Mac leaves behind")
+    return tmp_path
+
+
+@pytest.fixture
+def hole(mask):
+    return np.asarray(mask) == 255
+
+
+def files(path):
+    return sorted(file.name for file in path.iterdir())
+
+
+# One photo
+
+
+def test_one_photo(run, folder, photo, hole, tiny_checkpoint):
+    status, out, err = run(folder / "photos/a.png", folder / "masks/a.png", "-o", folder / "filled.png")
+    assert status == 0
+    filled = np.asarray(Image.open(folder / "filled.png"))
+    np.testing.assert_array_equal(filled[~hole], np.asarray(photo)[~hole])
+    expected = Inpainter(tiny_checkpoint, device="cpu")(photo, hole)
+    np.testing.assert_array_equal(filled, np.asarray(expected.image))  # one path for Python and the command line
+    assert f"{expected.score:.3f}" in out and "filled.png" in out and "original" in out
+    assert "warning" not in err and "failed" not in err
+
+
+def test_a_folder_as_target(run, folder):
+    assert run(folder / "photos/b.jpg", folder / "masks", "-o", folder / "out")[0] == 0
+    assert files(folder / "out") == ["b.jpg"]
+
+
+def test_options_reach_the_pipeline(run, folder, photo, hole):
+    inverted = folder / "inverted.png"
+    small = Image.fromarray(np.where(hole, 0, 255).astype(np.uint8)).resize((48, 40), Image.Resampling.NEAREST)
+    small.save(inverted)
+    arguments = [folder / "photos/a.png", inverted, "-o", folder / "out.png", "--strategy", "resize"]
+    assert run(*arguments)[0] == 2  # the mask's size
+    status, out, err = run(
+        *arguments, "--resize-mask", "--invert-mask", "--grow", 2, "--feather", 3, "--dtype", "bfloat16"
+    )
+    assert status == 0 and "resize" in out and "warning" not in err
+    changed = (np.asarray(Image.open(folder / "out.png")) != np.asarray(photo)).any(axis=-1)
+    assert changed[28:52, 33:63].mean() > 0.9
+    changed[28 - 6 : 52 + 6, 33 - 6 : 63 + 6] = False  # the halved mask starts on an even pixel
+    assert not changed.any()
+
+
+def test_warnings_are_said_on_standard_error(run, folder):
+    Image.new("L", (96, 80)).save(folder / "empty.png")
+    status, out, err = run(folder / "photos/a.png", folder / "empty.png", "-o", folder / "out.png")
+    assert status == 0
+    assert "a.png: warning: The mask is empty" in err and "nothing to fill" in out
+
+
+def test_all_scales(run, folder, tiny_checkpoint, photo, hole):
+    assert (
+        run(folder / "photos/a.png", folder / "masks", "-o", folder / "out.png", "--all-scales", folder / "all")[0]
+        == 0
+    )
+    kinds = ("confidence", "image", "reliability", "segmentation")
+    names = [f"scale-{level}-{kind}.png" for level in range(5) for kind in kinds]
+    assert files(folder / "all" / "a") == sorted([*names, "scales.json"])
+    facts = json.loads((folder / "all/a/scales.json").read_text())
+    assert facts["region"] == [0, 0, 96, 80] and facts["classes"]["3"] == "LABEL_3"
+    views = Inpainter(tiny_checkpoint, device="cpu")(photo, hole).scales
+    for view in views:
+        start = folder / "all" / "a" / f"scale-{view.level}"
+        segmentation = Image.open(f"{start}-segmentation.png")
+        assert segmentation.mode == "P"
+        np.testing.assert_array_equal(np.asarray(segmentation), view.labels)
+        unreliable = np.asarray(Image.open(f"{start}-reliability.png")) == 255
+        np.testing.assert_array_equal(unreliable, ~view.reliability)
+        confidence = np.asarray(Image.open(f"{start}-confidence.png")) / 255
+        np.testing.assert_allclose(confidence, view.confidence, atol=0.51 / 255)
+
+
+def test_a_written_segmentation_is_a_semantic_prompt(run, folder):
+    prompt = np.full((80, 96), 255, np.uint8)
+    prompt[30:50, 35:60] = 2
+    Image.fromarray(prompt).save(folder / "prompt.png")
+    arguments = [folder / "photos/a.png", folder / "masks", "-o"]
+    assert run(*arguments, folder / "plain.png")[0] == 0
+    assert run(*arguments, folder / "prompted.png", "--semantic-prompt", folder / "prompt.png")[0] == 0
+    assert (folder / "plain.png").read_bytes() != (folder / "prompted.png").read_bytes()
+    prompt[0, 0] = 9
+    Image.fromarray(prompt).save(folder / "prompt.png")
+    status, _, err = run(*arguments, folder / "never.png", "--semantic-prompt", folder / "prompt.png")
+    assert status == 2 and "class 9" in err and not (folder / "never.png").exists()
+
+
+def test_remove_by_name(run, folder, tiny_checkpoint, photo):
+    network = Inpainter(tiny_checkpoint, device="cpu")
+    name = network.classes[int(network.segment(photo).labels[40, 48])]
+    assert run(folder / "photos/a.png", "--remove", f"{name.lower()},", "-o", folder / "out.png")[0] == 0
+    expected = network(photo, remove=[name])
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "out.png")), np.asarray(expected.image))
+    status, _, err = run(folder / "photos/a.png", "--remove", "unicorn", "-o", folder / "never.png")
+    assert status == 2 and "unicorn" in err and "LABEL_0" in err
+
+
+# A folder
+
+
+def test_a_folder_with_masks_by_stem(run, folder, photo, hole):
+    status, out, err = run(folder / "photos", folder / "masks", "-o", folder / "out")
+    assert status == 0
+    assert files(folder / "out") == ["a.png", "b.jpg", "c.png"]
+    assert "3 of 3 photos filled" in err and len(out.splitlines()) == 3
+    filled = np.asarray(Image.open(folder / "out/c.png"))
+    np.testing.assert_array_equal(filled[~hole], np.asarray(photo)[~hole])
+    assert Image.open(folder / "out/b.jpg").quantization == Image.open(folder / "photos/b.jpg").quantization
+
+
+def test_one_mask_for_all(run, folder):
+    assert run(folder / "photos", folder / "masks/a.png", "-o", folder / "out")[0] == 0
+    assert files(folder / "out") == ["a.png", "b.jpg", "c.png"]
+
+
+def test_a_failed_file_is_reported_and_the_rest_goes_on(run, folder):
+    (folder / "photos/a.png").write_bytes(b"broken")
+    (folder / "masks/c.png").unlink()
+    status, out, err = run(folder / "photos", folder / "masks", "-o", folder / "out")
+    assert status == 1
+    assert "a.png: failed" in err and "c.png: failed" in err and "1 of 3" in err
+    assert files(folder / "out") == ["b.jpg"] and "b.jpg" in out
+
+
+def test_nothing_done_is_status_two(run, folder):
+    for file in (folder / "masks").iterdir():
+        file.unlink()
+    status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "out")
+    assert status == 2 and "0 of 3" in err and not (folder / "out").exists()
+
+
+def test_two_masks_of_one_stem_are_ambiguous(run, folder, mask):
+    mask.save(folder / "masks/a.bmp")
+    status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "out")
+    assert status == 1 and "a.bmp, a.png" in err
+
+
+def test_doubtful_fills_are_listed(run, folder):
+    arguments = [folder / "photos", folder / "masks", "-o", folder / "out", "--min-confidence"]
+    out = run(*arguments, 1.01)[1]
+    listed = out.split("to be looked at:")[1].split()
+    assert [name for name in listed if name.endswith(("png", "jpg"))] and len(listed) == 6
+    assert (
+        "looked at" not in run(folder / "photos", folder / "masks", "-o", folder / "out", "--min-confidence", 0.01)[1]
+    )
+
+
+def test_photos_of_one_stem_keep_their_scales_apart(run, folder, photo):
+    photo.save(folder / "photos/a.bmp")
+    assert run(folder / "photos", folder / "masks", "-o", folder / "out", "--all-scales", folder / "all")[0] == 0
+    assert files(folder / "all") == ["a.bmp", "a.png", "b", "c"]
+
+
+def test_a_progress_bar_on_a_terminal(run, folder, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert "3/3" in run(folder / "photos", folder / "masks", "-o", folder / "out")[2]
+
+
+# What is refused
+
+
+def test_inputs_are_never_replaced(run, folder):
+    before = (folder / "photos/a.png").read_bytes()
+    for target in (folder / "photos", folder / "photos/a.png", folder / "masks/a.png"):
+        status, _, err = run(folder / "photos/a.png", folder / "masks/a.png", "-o", target)
+        assert status == 2 and "would replace" in err
+    assert (folder / "photos/a.png").read_bytes() == before
+
+
+def test_a_format_that_cannot_hold_the_photo_leaves_nothing_behind(run, folder, photo):
+    photo.convert("RGBA").save(folder / "photos/a.png")
+    status, _, err = run(folder / "photos/a.png", folder / "masks", "-o", folder / "out.jpg")
+    assert status == 2 and "JPEG cannot hold mode RGBA" in err
+    assert "out.jpg" not in files(folder) and not [name for name in files(folder) if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"photo": "nowhere.png"}, "nowhere.png"),
+        ({"mask": "nowhere.png"}, "nowhere.png"),
+        ({"photo": "masks/empty"}, "No photos"),
+        ({"photo": "photos", "out": "masks/a.png"}, "name a folder"),
+        ({"out": "out.gif"}, "choose one of"),
+    ],
+    ids=str,
+)
+def test_wrong_paths_are_named_before_anything_runs(run, folder, change, message):
+    (folder / "masks/empty").mkdir()
+    paths = {"photo": "photos/a.png", "mask": "masks/a.png", "out": "out.png"} | change
+    status, _, err = run(folder / paths["photo"], folder / paths["mask"], "-o", folder / paths["out"])
+    assert status == 2 and message in err
+
+
+def test_wrong_arguments_end_with_status_two(folder, capsys):
+    photo = str(folder / "photos/a.png")
+    for arguments in (
+        [],
+        ["inpaint", photo],
+        ["inpaint", photo, "-o", "x.png"],
+        ["dance"],
+        ["masks", "boxes", "x", "--size", "0"],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        assert "usage: sgenet" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_one_line(folder, tiny_checkpoint, capsys):
+    broken = folder / "broken"
+    shutil.copytree(tiny_checkpoint, broken)
+    (broken / "config.json").unlink()
+    arguments = ["inpaint", str(folder / "photos/a.png"), str(folder / "masks"), "-o", str(folder / "out.png")]
+    assert main([*arguments, "--model", str(broken)]) == 2
+    assert "config.json" in capsys.readouterr().err
+    assert not (folder / "out.png").exists()
+
+
+# The other commands
+
+
+def test_masks_are_written_with_their_fingerprint(tmp_path, capsys):
+    assert main(["masks", "boxes", str(tmp_path / "set"), "--count", "3", "--size", "60x40", "--seed", "5"]) == 0
+    expected = [evaluation_mask("boxes", 5, index, 40, 60) for index in range(3)]
+    assert files(tmp_path / "set") == ["0000.png", "0001.png", "0002.png", "masks.sha256"]
+    for index, mask in enumerate(expected):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"set/000{index}.png")) > 0, mask)
+    assert mask_set_sha256(expected) in (tmp_path / "set/masks.sha256").read_text().splitlines()[0]
+    assert mask_set_sha256(expected) in capsys.readouterr().out
+    assert main(["masks", "no-such-set", str(tmp_path / "other")]) == 2
+    assert "no-such-set" in capsys.readouterr().err
+
+
+def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
+    assert main(["info", str(tiny_checkpoint)]) == 0
+    said = capsys.readouterr().out
+    parameters = sgenet_hf.load_model(tiny_checkpoint, device="cpu").num_parameters()
+    for expected in ("SGE-Net", f"{parameters:,}", "GFLOP", "3 LABEL_3", "hole_quantile", "no LICENSE beside"):
+        assert expected in said
+    licensed = tmp_path / "licensed"
+    shutil.copytree(tiny_checkpoint, licensed)
+    (licensed / "LICENSE").write_text("Terms\n=====\n\nThese weights were trained on\ndrawings.\n")
+    assert main(["info", str(licensed)]) == 0
+    assert "These weights were trained on drawings." in capsys.readouterr().out
+
+
+def test_flop_are_twice_the_multiplications(tiny_model):
+    from sgenet_hf.cli import count_flop
+
+    small, large = count_flop(tiny_model, 64), count_flop(tiny_model, 128)
+    assert small > 2 * 64 * 64 * tiny_model.encoder.stem.weight.numel()  # the first layer alone
+    assert large == 4 * small
+
+
+def test_prepare_passes_its_arguments_on(tmp_path, capsys):
+    pytest.importorskip("datasets", reason="preparing data needs datasets")
+    source = tmp_path / "source"
+    source.mkdir()
+    assert main(["prepare", "camvid", str(source), str(tmp_path / "out")]) == 2
+    assert "CamVid" in capsys.readouterr().err
+    assert main(["prepare", "no-such-set", str(source), str(tmp_path / "out")]) == 2
+    assert "no-such-set" in capsys.readouterr().err
+
+
+def test_serve_without_the_page_says_where_it_is(monkeypatch, tmp_path, capsys):
+    from sgenet_hf import cli
+
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "sgenet_hf" / "cli.py"))
+    assert main(["serve"]) == 2
+    assert "clone the project" in capsys.readouterr().err
+
+
+def test_serve_runs_the_page_with_its_settings(monkeypatch, tmp_path, capsys):
+    from sgenet_hf import cli
+
+    (tmp_path / "sgenet_hf").mkdir()
+    (tmp_path / "app.py").write_text("import os\nprint(__name__, os.environ['SGENET_MODEL'], os.environ['PORT'])\n")
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "sgenet_hf" / "cli.py"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("SGENET_MODEL", "before")
+    monkeypatch.setenv("PORT", "1")
+    assert main(["serve", "--model", "street", "--port", "7999"]) == 0
+    assert capsys.readouterr().out.strip() == "__main__ street 7999"

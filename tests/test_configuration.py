@@ -1,0 +1,53 @@
+"""SGENetConfig: typed, validated, and the same after a round trip through JSON."""
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+
+from sgenet_hf import SGENetConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"widths": (16, 32)}, "one a level"),
+        ({"widths": "wide"}, "widths"),
+        ({"guidance_widths": (8, 8)}, "guidance_widths"),
+        ({"tau_proportions": (0.5, 0.5, 0.5, 0.5, 1.5)}, "in \\[0, 1\\]"),
+        ({"tau_reading": "median"}, "hole_quantile"),
+        ({"first_reliability": 4}, "first_reliability"),
+        ({"context_kernel_size": 4}, "odd"),
+        ({"context_dilations": (1, 0)}, "positive"),
+        ({"reliability_channels": 0}, "positive"),
+        ({"semantic_guidance": False}, "without SGIM there is nothing to correct"),
+        ({"num_labels": 1}, "at least 2 classes"),
+        ({"ignore_index": 3}, "outside"),
+        ({"num_labels": 4, "label_colors": [[0, 0, 0]]}, "1 colours for 4 classes"),
+        ({"image_size": 256.0}, "image_size"),
+    ],
+)
+def test_bad_values_are_refused_with_a_reason(values, message):
+    with pytest.raises(StrictDataclassError, match=message):
+        SGENetConfig(**values)
+
+
+def test_values_are_checked_on_assignment_too():
+    config = SGENetConfig()
+    with pytest.raises(StrictDataclassError):
+        config.image_size = "large"
+
+
+def test_class_names_give_the_number_of_classes_and_survive_json(tmp_path):
+    config = SGENetConfig(id2label={0: "sky", 1: "road", 2: "car"}, label_colors=[[0, 0, 9], [9, 9, 9], [9, 0, 0]])
+    config.save_pretrained(tmp_path)
+    loaded = SGENetConfig.from_pretrained(tmp_path)
+    assert loaded.num_labels == 3
+    assert loaded.id2label == {0: "sky", 1: "road", 2: "car"}
+    assert loaded.label2id == {"sky": 0, "road": 1, "car": 2}
+    assert loaded.to_dict() == config.to_dict()
+
+
+def test_default_is_the_papers_first_data_set_and_presets_differ():
+    assert SGENetConfig().num_labels == 8
+    assert SGENetConfig.small(num_labels=5).num_labels == 5
+    assert sum(SGENetConfig.full().widths) > sum(SGENetConfig.small().widths)
+    assert SGENetConfig.full(widths=(8, 8, 8, 8, 8)).widths == (8, 8, 8, 8, 8)

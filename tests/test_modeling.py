@@ -1,0 +1,317 @@
+"""The network: the contract of its outputs, the meaning of its parts, and its life with transformers."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
+
+from sgenet_hf import SGENetConfig, SGENetModel
+from sgenet_hf.modeling_sgenet import instance_norm, masked_quantile
+
+
+TINY = {"widths": (4, 8, 8, 16, 16), "num_labels": 4}
+
+
+def tiny(**options) -> SGENetModel:
+    """A small network whose bias nets and segmentations do something, unlike at the start of training."""
+    torch.manual_seed(0)
+    model = SGENetModel(SGENetConfig(**{**TINY, **options})).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias_net.2.weight" in name or "segmentation.weight" in name or "conv2.weight" in name:
+                parameter.normal_(std=0.2)
+    return model
+
+
+def photo_and_hole(height=64, width=64, batch_size=2):
+    photo = torch.rand(batch_size, 3, height, width) * 2 - 1
+    hole = torch.zeros(batch_size, 1, height, width)
+    hole[..., height // 4 : height // 2, width // 4 : (3 * width) // 4] = 1
+    return photo, hole
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (7, 13), (1, 1), (257, 130)])
+@torch.no_grad()
+def test_any_size_comes_back_at_every_scale(size):
+    photo, hole = photo_and_hole(*size)
+    output = tiny()(photo, hole)
+    assert output.loss is None
+    assert output.composite.shape == photo.shape
+    for scale in range(5):
+        view = output.at_scale(scale)
+        sides = [-(-side // 2**scale) for side in size]
+        assert list(view.image.shape) == [2, 3, *sides]
+        assert list(view.logits.shape) == [2, 4, *sides]
+        assert list(view.confidence.shape) == list(view.reliability_mask.shape) == [2, 1, *sides]
+        assert 0.25 <= view.confidence.min() and view.confidence.max() <= 1
+        assert set(view.reliability_mask.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(output.at_scale(4).image, output.images[0])
+
+
+@torch.no_grad()
+def test_known_pixels_are_kept_and_hole_pixels_never_read():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    output = model(photo, hole)
+    known = (hole == 0).expand_as(photo)
+    assert torch.equal(output.composite[known], photo[known])
+    assert not torch.equal(output.composite, photo)
+    poisoned = photo.masked_fill(~known, torch.nan)
+    assert torch.equal(model(poisoned, hole).composite, output.composite)
+
+
+@torch.no_grad()
+def test_photos_of_several_sizes_in_a_batch_are_filled_as_if_alone():
+    model, (photo, hole) = tiny(), photo_and_hole(80, 100)
+    sizes = [(80, 100), (50, 33)]
+    padded_photo, padded_hole = torch.full_like(photo, 7.0), torch.ones_like(hole)
+    pixel_mask = torch.zeros(2, 80, 100, dtype=torch.long)
+    prompt = torch.full((2, 80, 100), 2)
+    for index, (height, width) in enumerate(sizes):
+        padded_photo[index, :, :height, :width] = photo[index, :, :height, :width]
+        padded_hole[index, :, :height, :width] = hole[index, :, :height, :width]
+        pixel_mask[index, :height, :width] = 1
+    together = model(padded_photo, padded_hole, prompt, pixel_mask=pixel_mask)
+    for index, (height, width) in enumerate(sizes):
+        window = (slice(index, index + 1), slice(None), slice(height), slice(width))
+        alone = model(photo[window], hole[window], prompt[index : index + 1, :height, :width])
+        torch.testing.assert_close(together.composite[window], alone.composite, rtol=0, atol=1e-5)
+        for scale in range(5):
+            rows, columns = alone.at_scale(scale).logits.shape[-2:]
+            ours = together.at_scale(scale).logits[index : index + 1, :, :rows, :columns]
+            torch.testing.assert_close(ours, alone.at_scale(scale).logits, rtol=1e-4, atol=1e-5)
+    assert together.composite[1, :, 50:].abs().max() == 0
+
+
+@torch.no_grad()
+def test_content_of_the_padding_never_matters():
+    """67 rows need 13 rows of padding: statistics and thresholds are those of the photo alone."""
+    model, (photo, hole) = tiny(), photo_and_hole(67, 64)
+    hidden = torch.rand(1, 2, 8, 8)
+    normalised = instance_norm(hidden, (5, 8))
+    assert normalised[..., :5, :].mean().abs() < 1e-5
+    hidden[..., 5:, :] = 1000
+    torch.testing.assert_close(instance_norm(hidden, (5, 8))[..., :5, :], normalised[..., :5, :])
+    assert model(photo, hole).reliability_masks[-1].shape[-2:] == (67, 64)
+
+
+def test_bad_inputs_name_the_shape_that_fits():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    with pytest.raises(ValueError, match=r"`mask` must have shape \(2, 1, 64, 64\)"):
+        model(photo, hole[:, 0])
+    with pytest.raises(ValueError, match="pixel_values"):
+        model(photo[:, :1], hole)
+    with pytest.raises(ValueError, match="semantic_prompt"):
+        model(photo, hole, torch.zeros(2, 8, 8, dtype=torch.long))
+    with pytest.raises(ValueError, match="integers"):
+        model(photo, hole, torch.zeros(2, 64, 64))
+    scattered = torch.zeros(2, 64, 64, dtype=torch.long)
+    scattered[:, 10:20] = 1
+    with pytest.raises(ValueError, match="top left"):
+        model(photo, hole, pixel_mask=scattered)
+    with pytest.raises(ValueError, match="Scales run from 4"):
+        model(photo, hole).at_scale(5)
+
+
+# The three networks of the paper ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_switches_turn_sge_net_into_sg_net_and_base_net():
+    photo, hole = photo_and_hole()
+    base = tiny(semantic_guidance=False, confidence_evaluation=False)
+    guided = tiny(confidence_evaluation=False)
+    full = tiny()
+    assert base(photo, hole).reliability_masks is None and guided(photo, hole).reliability_masks is None
+    assert len(base(photo, hole).logits) == 5
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (base, guided, full)]
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+@torch.no_grad()
+def test_sge_net_starts_as_sg_net():
+    """The last convolution of F_bi starts at zero (Eq. 6)."""
+    torch.manual_seed(0)
+    model = SGENetModel(SGENetConfig(**TINY)).eval()
+    photo, hole = photo_and_hole()
+    output = model(photo, hole)
+    for step in model.steps:
+        assert step.bias_net[-1].weight.abs().max() == 0
+        step.bias_net = None
+    torch.testing.assert_close(model(photo, hole).composite, output.composite)
+
+
+@torch.no_grad()
+def test_guidance_steers_the_fill_and_base_net_has_none():
+    photo, hole = photo_and_hole()
+    prompts = [torch.full((2, 64, 64), label) for label in (0, 3)]
+    guided, base = tiny(), tiny(semantic_guidance=False, confidence_evaluation=False)
+    first, second = (guided(photo, hole, prompt).images[-1] for prompt in prompts)
+    assert (first - second).abs().max() > 1e-3
+    first, second = (base(photo, hole, prompt).images[-1] for prompt in prompts)
+    assert torch.equal(first, second)
+
+
+@torch.no_grad()
+def test_reliability_corrects_only_through_the_bias_net():
+    photo, hole = photo_and_hole()
+    model = tiny()
+    model.evaluation.reliability_source = "ones"
+    ones = model(photo, hole)
+    model.evaluation.reliability_source = "known"
+    known = model(photo, hole)
+    assert (ones.images[-1] - known.images[-1]).abs().max() > 1e-3
+    assert all(mask.min() == 1 for mask in ones.reliability_masks)
+    for scale, mask in zip((4, 3, 2, 1, 0), known.reliability_masks, strict=True):
+        torch.testing.assert_close(mask, 1 - torch.nn.functional.max_pool2d(hole, 2**scale))
+
+
+@torch.no_grad()
+def test_readings_of_tau():
+    """Eq. 4 on a confidence map whose answer is known by hand."""
+    confidence = torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.0, 0.9]]).view(1, 1, 1, 6)
+    hole = torch.tensor([[1, 1, 1, 1, 0, 0.0]]).view(1, 1, 1, 6)
+    valid = torch.tensor([[1, 1, 1, 1, 1, 0.0]]).view(1, 1, 1, 6)
+
+    def evaluated(reading, proportion, scale=3, **options):
+        model = tiny(tau_reading=reading, tau_proportions=(proportion,) * 5, **options)
+        return model.evaluation(confidence, hole, valid, scale).flatten().tolist()
+
+    assert evaluated("max", 0.5) == [0, 0, 1, 1, 1, 1]  # tau = 0.5 x 1.0
+    assert evaluated("quantile", 0.5) == [0, 0, 0, 1, 1, 1]  # the median of the five valid cells is 0.6
+    assert evaluated("hole_quantile", 0.34) == [0, 0, 1, 1, 1, 1]  # second of the hole's four cells
+    assert evaluated("max", 0.5, scale=4) == (1 - hole).flatten().tolist()  # Fig. 7: M^4 is the input mask
+    assert evaluated("max", 0.5, scale=4, first_reliability="evaluated") == [0, 0, 1, 1, 1, 1]
+
+
+def test_quantile_of_nothing_lets_everything_count_as_above():
+    values = torch.rand(2, 1, 3, 3)
+    considered = torch.zeros(2, 1, 3, 3)
+    considered[1] = 1
+    quantile = masked_quantile(values, considered, 0.5).flatten()
+    assert quantile[0] == -1
+    assert quantile[1] == values[1].flatten().sort().values[4]
+
+
+@torch.no_grad()
+def test_a_prompt_guides_but_does_not_pretend_to_be_sure():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    prompt = torch.full((2, 64, 64), -1)
+    free = model(photo, hole, prompt)
+    torch.testing.assert_close(free.images[-1], model(photo, hole).images[-1])
+    prompt[:, 16:32, 16:48] = 3
+    prompted = model(photo, hole, prompt)
+    inside = prompted.confidences[0][0, 0, 1, 1:3]  # coarsest scale: one cell is 16 pixels
+    torch.testing.assert_close(inside, prompted.logits[0].softmax(dim=1)[0, 3, 1, 1:3])
+    torch.testing.assert_close(prompted.confidences[0][0, 0, 3], free.confidences[0][0, 0, 3])
+    assert not torch.equal(prompted.images[-1], free.images[-1])
+
+
+def test_no_gradient_passes_through_segmentations_of_unlabelled_photos():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    gradients = []
+    for labelled in (True, False):
+        model.zero_grad()
+        model(photo, hole, labelled=torch.tensor([labelled] * 2)).images[-1].abs().mean().backward()
+        gradients.append(model.heads[0].segmentation.weight.grad)
+    assert gradients[0].abs().max() > 0
+    assert gradients[1] is None or gradients[1].abs().max() == 0
+
+
+# Size ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("preset", "limit"), [(SGENetConfig.small, 16), (SGENetConfig.full, 64)])
+@torch.no_grad()
+def test_presets_keep_their_promise(preset, limit):
+    with torch.device("meta"):
+        model = SGENetModel(preset(num_labels=20)).eval()
+        photo, hole = torch.empty(1, 3, 256, 256), torch.empty(1, 1, 256, 256)
+        with FlopCounterMode(display=False) as counter:
+            model(photo, hole)
+    gigaflops = counter.get_total_flops() / 1e9
+    assert limit / 2 < gigaflops <= limit
+
+
+# Life with transformers ----------------------------------------------------------------------------------------------
+
+
+def test_parameters_survive_save_and_load_bit_for_bit(tmp_path):
+    model, (photo, hole) = tiny(), photo_and_hole()
+    model.to(memory_format=torch.channels_last).save_pretrained(tmp_path)
+    for auto in (AutoModel, AutoModelForImageToImage, SGENetModel):
+        loaded = auto.from_pretrained(tmp_path)
+        assert not loaded.training
+        assert loaded.state_dict().keys() == model.state_dict().keys()
+        assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    assert AutoConfig.from_pretrained(tmp_path).to_dict() == loaded.config.to_dict()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(photo, hole).composite, model(photo, hole).composite)
+
+
+def test_float16_on_disk_loads_as_float32(tmp_path):
+    model = tiny()
+    model.half().save_pretrained(tmp_path)
+    config = (tmp_path / "config.json").read_text().replace('"dtype": "float16"', '"dtype": "float32"')
+    (tmp_path / "config.json").write_text(config)
+    loaded = SGENetModel.from_pretrained(tmp_path)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+def test_another_number_of_classes_keeps_the_rest(tmp_path):
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError):
+        SGENetModel.from_pretrained(tmp_path, num_labels=7)
+    tuned, report = SGENetModel.from_pretrained(
+        tmp_path, num_labels=7, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    assert all("segmentation" in name or "guidance.shared" in name for name, *_ in report["mismatched_keys"])
+    assert torch.equal(tuned.encoder.stem.weight, model.encoder.stem.weight)
+    assert tuned(*photo_and_hole()).logits[-1].shape[1] == 7
+
+
+@torch.no_grad()
+def test_bfloat16_and_channels_last_agree_with_float32():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    expected = model(photo, hole)
+    channels_last = model.to(memory_format=torch.channels_last)(photo.to(memory_format=torch.channels_last), hole)
+    torch.testing.assert_close(channels_last.images[-1], expected.images[-1], rtol=1e-3, atol=1e-4)
+    half = model.to(torch.bfloat16)(photo.bfloat16(), hole.bfloat16())
+    assert half.composite.dtype == torch.bfloat16
+    difference = (half.images[0].float() - expected.images[0]).abs().mean()
+    assert difference < 0.05 * expected.images[0].abs().mean()
+
+
+def test_activation_checkpointing_changes_no_gradient():
+    model, (photo, hole) = tiny().train(), photo_and_hole()
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model.zero_grad()
+        model(photo, hole).images[-1].abs().mean().backward()
+        gradients.append(model.encoder.stem.weight.grad.clone())
+    assert model.is_activation_checkpointing
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@torch.no_grad()
+def test_compile_traces_the_whole_network():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_compile_with_the_default_backend():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    compiled = torch.compile(model)
+    torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_tuple_output_has_the_same_content():
+    model, (photo, hole) = tiny(), photo_and_hole()
+    composite, images, *_ = model(photo, hole, return_dict=False)
+    assert composite.shape == photo.shape and len(images) == 5

@@ -1,0 +1,235 @@
+"""The training script, run as a user runs it: one process and two, killed and resumed, and with bad arguments."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sgenet_hf import SGENetModel
+from sgenet_hf.data import row_features
+from sgenet_hf.trainer import cut_windows, hole_windows, learning_rate_factor
+from sgenet_hf.training_arguments import RunArguments, parse_arguments
+from train_accelerate import EpochBatches, main
+
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_RUN = """
+dataset: toy:24
+dataset_name: toy
+crop_size: 64
+resize_shorter: 64
+mask_mix: [boxes=1, free_form=1]
+prompt_share: 0.5
+widths: [4, 8, 8, 16, 16]
+adversarial_weight: 0.05
+feature_matching_weight: 1.0
+adversarial_start: 0.0
+discriminator_width: 4
+texture_window: 32
+batch_size: 2
+warmup_samples: 8
+ema_half_life_samples: 8
+total_samples: 40
+log_every_samples: 4
+save_every_samples: 12
+keep_checkpoints: 100
+cpu: true
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_RUN)
+    return path
+
+
+def start(processes: int, recipe: Path, out: Path, *options: str) -> subprocess.Popen:
+    """The script in processes of its own, in a process group that can be killed at once."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *(launcher if processes > 1 else []), "train_accelerate.py", str(recipe)]
+    return subprocess.Popen(
+        [*command, "--output_dir", str(out), *options],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(processes: int, recipe: Path, out: Path, *options: str) -> str:
+    """Runs the script to its end and returns what it printed."""
+    process = start(processes, recipe, out, *options)
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    return text
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return SGENetModel.from_pretrained(folder).state_dict()
+
+
+def first_moments(checkpoint: Path, name: str) -> list[torch.Tensor]:
+    """Adam's first moment after one step is the gradient, but for a factor."""
+    state = torch.load(checkpoint / name, weights_only=True)["state"]
+    return [values["exp_avg"] for _, values in sorted(state.items())]
+
+
+def test_a_run_killed_in_an_epoch_and_resumed_equals_an_unbroken_one(recipe, tmp_path):
+    """Two processes; epochs of 24 samples, checkpoints after 12, 24 and 36: the kill comes in the middle of one."""
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    run(2, recipe, unbroken)
+
+    process = start(2, recipe, broken)
+    checkpoint = broken / "checkpoints" / "samples-000000012"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    for later in checkpoint.parent.glob("*"):  # whatever was saved before the signal arrived
+        if later != checkpoint:
+            later.rename(broken / f"{later.name}-unused")
+
+    text = run(2, recipe, broken, "--resume", "latest")
+    assert "at 12 samples" in text
+    for part in ("final", "checkpoints/samples-000000036/generator", "checkpoints/samples-000000036/averaged"):
+        expected = weights(unbroken / part)
+        assert all(torch.equal(value, expected[name]) for name, value in weights(broken / part).items()), part
+    lines = [json.loads(line) for line in (broken / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["samples"] == 40 and "bias_ratio_0" in lines[-1] and "feature_matching" in lines[-1]
+    assert not list(broken.glob("checkpoints/*.partial"))
+
+
+def write_rows(folder: Path, labelled: set[int]) -> None:
+    """Four small scenes as a prepared folder; only some have labels."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(4):
+        image = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        label = Image.fromarray(rng.integers(0, 7, (64, 64), dtype=np.uint8)) if index in labelled else None
+        rows.append({"image": image, "label": label, "id": str(index), "group": "toy"})
+    folder.mkdir()
+    datasets.Dataset.from_list(rows, features=row_features()).to_parquet(folder / "train-00000-of-00001.parquet")
+
+
+def test_two_processes_with_half_the_batch_give_one_processs_gradients(recipe, tmp_path):
+    """Also when only one of the two ranks has labels."""
+    order = np.random.default_rng([0, 0]).permutation(4).tolist()
+    write_rows(tmp_path / "rows", labelled=set(order[:2]))
+    options = ["--dataset", str(tmp_path / "rows"), "--total_samples", "4", "--save_every_samples", "4"]
+    run(1, recipe, tmp_path / "one", *options, "--batch_size", "4")
+    run(2, recipe, tmp_path / "two", *options, "--batch_size", "2")
+    for name in ("optimizer.bin", "optimizer_1.bin"):  # discriminator, generator
+        one, two = (first_moments(tmp_path / run / "checkpoints/samples-000000004", name) for run in ("one", "two"))
+        assert len(one) == len(two) > 10
+        scale = max(moment.abs().max() for moment in one)
+        assert scale > 0
+        for ours, theirs in zip(one, two, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * scale.item())
+
+
+def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_path):
+    out = tmp_path / "run"
+    options = [str(recipe), "--output_dir", str(out), "--adversarial_weight", "0", "--total_samples", "160"]
+    options += ["--learning_rate", "2e-3", "--validation_split", "validation", "--validation_samples", "2"]
+    options += ["--validate_every_samples", "160", "--validation_mask", "centre-24"]
+    main(options)
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    assert any("validation_hole_psnr" in line for line in lines)
+    assert Image.open(out / "samples" / "000000160.png").width > 1000
+    assert SGENetModel.from_pretrained(out / "final").config.id2label[0] == "sky"
+
+    with pytest.raises(FileExistsError, match="--resume latest"):
+        main(options)
+    with pytest.raises(ValueError, match="seed changed"):
+        main([*options, "--resume", "latest", "--seed", "1"])
+    with pytest.raises(FileNotFoundError, match="not a checkpoint"):
+        main([*options, "--resume", str(tmp_path)])
+
+
+def test_starting_over_when_there_is_nothing_to_resume_is_an_error(recipe, tmp_path):
+    with pytest.raises(FileNotFoundError, match="start without --resume"):
+        main([str(recipe), "--output_dir", str(tmp_path / "new"), "--resume", "latest"])
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match="cannot be resumed exactly"):
+        main([str(recipe), "--output_dir", str(tmp_path / "new"), "--resume", "latest", "--streaming", "true"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(recipe, tmp_path):
+    options = [str(recipe), "--output_dir", str(tmp_path / "run"), "--learning_rate", "1e30", "--clip_gradient_norm"]
+    with pytest.raises(FloatingPointError, match="reconstruction"):
+        main([*options, "1e30", "--adversarial_weight", "0"])
+
+
+def test_a_stream_trains_without_an_index(recipe, tmp_path):
+    main([str(recipe), "--output_dir", str(tmp_path / "run"), "--streaming", "true", "--total_samples", "8"])
+    assert (tmp_path / "run" / "final" / "model.safetensors").exists()
+
+
+def test_command_line_overrules_the_recipe_and_typos_are_found(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_FOLDER", "/data")
+    recipe.write_text(TINY_RUN + "irregular_masks: $SOME_FOLDER/masks\n")
+    arguments = parse_arguments([str(recipe), "--output_dir", "x", "--batch_size", "16"])
+    assert arguments.run.batch_size == 16 and arguments.run.total_samples == 40
+    assert arguments.data.irregular_masks == "/data/masks"
+    recipe.write_text(TINY_RUN + "bach_size: 3\n")
+    with pytest.raises(ValueError, match="bach_size"):
+        parse_arguments([str(recipe), "--output_dir", "x"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_understood(path):
+    arguments = parse_arguments([str(path)])
+    assert arguments.run.total_samples % arguments.run.batch_size == 0
+    assert arguments.run.output_dir == f"runs/{path.stem}"
+
+
+# The parts ----------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_share_out_the_same_batches():
+    whole = EpochBatches(11, 4, rank=0, num_processes=1, seed=3)
+    halves = [EpochBatches(11, 2, rank=rank, num_processes=2, seed=3) for rank in (0, 1)]
+    assert len(whole) == len(halves[0]) == 2
+    for batch, first, second in zip(whole, *halves, strict=True):
+        assert batch == first + second
+    seen = [index for batch in whole for index in batch]
+    assert len(set(seen)) == 8
+    whole.first_batch = 1
+    assert [index for batch in whole for index in batch] == seen[4:]
+    whole.first_batch, whole.epoch = 0, 1
+    assert [index for batch in whole for index in batch] != seen
+    with pytest.raises(ValueError, match="lower --batch_size"):
+        EpochBatches(3, 4, rank=0, num_processes=1, seed=0)
+
+
+def test_learning_rate_rises_stays_and_falls():
+    run = RunArguments(output_dir="x", total_samples=1000, warmup_samples=100, decay_share=0.3)
+    factors = [learning_rate_factor(samples, run) for samples in (0, 49, 100, 700, 850, 1000)]
+    assert factors == pytest.approx([0.01, 0.5, 1, 1, 0.5, 0])
+
+
+def test_windows_lie_inside_the_photo_and_on_the_hole():
+    mask = torch.zeros(3, 1, 40, 60)
+    mask[0, :, 0, 0] = 1
+    mask[1, :, 20:30, 50:60] = 1
+    for number in (0.0, 0.5, 0.999):
+        corners = hole_windows(mask, 16, torch.full((3,), number))
+        windows = cut_windows(mask, corners, 16)
+        assert windows.shape == (3, 1, 16, 16)
+        assert windows[0].sum() == 1 and windows[1].sum() > 0

@@ -1,0 +1,319 @@
+"""Trains SGE-Net with Accelerate: one CPU, one GPU or many.
+
+    accelerate launch train_accelerate.py recipes/toy.yaml                                  # one process
+    accelerate launch --num_processes 4 --mixed_precision bf16 train_accelerate.py recipes/street.yaml
+    torchrun --standalone --nproc_per_node 2 train_accelerate.py recipes/toy.yaml --cpu true   # two CPU processes
+    accelerate launch train_accelerate.py recipes/toy.yaml --resume latest                  # go on after a stop
+
+A recipe is a YAML file of the arguments (`--help` lists them); the command line overrules it. A run folder holds
+`arguments.json`, `log.jsonl`, `samples/*.png`, `checkpoints/samples-*` (everything a resumed run needs) and `final`
+(the averaged weights in Hub layout, ready for `from_pretrained`). Schedules count samples: one image through one
+generator update. `--max_minutes` only ends the run, so that a resumed run equals an unbroken one.
+"""
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers.utils import logging as transformers_logging
+
+from sgenet_hf import SGENetImageProcessor
+from sgenet_hf.data import DATASETS, InpaintingDataset, IterableInpaintingDataset, collate, load_inpainting_dataset
+from sgenet_hf.hub import push_to_hub
+from sgenet_hf.masks import IrregularMaskFiles
+from sgenet_hf.trainer import BiasRatio, Progress, Trainer
+from sgenet_hf.training_arguments import Arguments, RunArguments, parse_arguments
+from sgenet_hf.validation import validate
+
+
+logger = logging.getLogger("train")
+
+# What decides which samples come when. A resumed run that changed one of these would not be the same run.
+ORDER_OF_SAMPLES = (
+    "dataset train_split crop_size resize_shorter smallest_scale mask_mix irregular_masks prompt_share seed".split()
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains as the arguments say; `arguments` stand in for the command line."""
+    arguments = parse_arguments(arguments)
+    run = arguments.run
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    accelerator = Accelerator(
+        cpu=run.cpu,
+        gradient_accumulation_steps=run.gradient_accumulation_steps,
+        log_with=run.tracker,
+        project_dir=run.output_dir,
+        step_scheduler_with_optimizer=False,
+    )
+    compare_processes(accelerator)
+    set_seed(run.seed)  # the same on all ranks: what differs by rank is drawn from seeds of its own
+    resume = find_checkpoint(arguments) if run.resume else None
+    open_run_folder(arguments, accelerator, resume)
+
+    trainer = Trainer(arguments, accelerator)
+    train_set, validation_set = load_data(arguments)
+    loader = make_loader(arguments, train_set, accelerator)
+    bias_ratio = BiasRatio(accelerator.unwrap_model(trainer.generator))
+    if run.tracker:
+        accelerator.init_trackers("run", config={name: str(value) for name, value in arguments.flat().items()})
+    if resume is not None:
+        accelerator.load_state(str(resume))
+        logger.info("Resumed %s at %d samples.", resume, trainer.progress.samples)
+
+    progress, started = trainer.progress, time.monotonic()
+    global_batch = run.batch_size * accelerator.num_processes
+    first_samples, terms_since_log = progress.samples, []
+    for batch in endless(loader, train_set, progress):
+        if progress.samples >= run.total_samples or out_of_time(started, run.max_minutes, accelerator):
+            break
+        terms_since_log.append(trainer.train_step(move(batch, accelerator.device)))
+        progress.samples += global_batch
+        progress.step += 1
+        progress.batch += 1
+        if accelerator.sync_gradients:
+            trainer.average_weights(global_batch * run.gradient_accumulation_steps)
+        if is_due(progress.samples, global_batch, run.log_every_samples):
+            speed = (progress.samples - first_samples) / (time.monotonic() - started)
+            log(accelerator, progress, run, mean_terms(terms_since_log) | bias_ratio.read() | {"images_per_s": speed})
+            terms_since_log.clear()
+        if validation_set is not None and is_due(progress.samples, global_batch, run.validate_every_samples):
+            picture = Path(run.output_dir) / "samples" / f"{progress.samples:09d}.png"
+            if accelerator.is_main_process:
+                log(
+                    accelerator, progress, run, validate(trainer.averaged, validation_set, accelerator.device, picture)
+                )
+            accelerator.wait_for_everyone()
+        if is_due(progress.samples, global_batch, run.save_every_samples):
+            save_checkpoint(accelerator, arguments, progress)
+    finish(accelerator, arguments, trainer)
+
+
+def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
+    """Training samples, and validation samples if a split is named."""
+    data, run, spec = arguments.data, arguments.run, DATASETS[arguments.data.dataset_name]
+    common = {"size": data.crop_size, "num_labels": spec.num_labels, "seed": run.seed}
+    irregular = None if data.irregular_masks is None else IrregularMaskFiles(data.irregular_masks)
+    mix = {kind: float(weight) for kind, weight in (entry.split("=") for entry in data.mask_mix)}
+    kind = IterableInpaintingDataset if data.streaming else InpaintingDataset
+    train_set = kind(
+        load_inpainting_dataset(data.dataset, data.train_split, streaming=data.streaming),
+        resize_shorter=data.resize_shorter,
+        scale_range=(data.smallest_scale, 1.0),
+        mask_mix=mix,
+        irregular_files=irregular,
+        prompt_share=data.prompt_share,
+        **common,
+    )
+    if data.validation_split is None:
+        return train_set, None
+    rows = load_inpainting_dataset(data.dataset, data.validation_split)
+    rows = rows.select(range(0, len(rows), max(1, len(rows) // run.validation_samples)))
+    # Validation is at the size of the training crops, whole photos shrunk to it.
+    validation_set = InpaintingDataset(
+        rows, resize_shorter=data.crop_size, train=False, evaluation_mask=run.validation_mask, **common
+    )
+    return train_set, validation_set
+
+
+class EpochBatches(Sampler):
+    """Batches of one epoch for one rank, from a given place on.
+
+    The permutation depends on (seed, epoch) alone and every global batch is cut by rank, so that any number of
+    processes with the same global batch sees the same samples in the same order, and a resumed run starts at the very
+    next batch.
+    """
+
+    def __init__(self, length: int, batch_size: int, rank: int, num_processes: int, seed: int):
+        if length < batch_size * num_processes:
+            raise ValueError(
+                f"{length} samples do not fill one batch of {batch_size} on {num_processes} processes: "
+                "lower --batch_size."
+            )
+        self.length, self.batch_size, self.rank, self.num_processes = length, batch_size, rank, num_processes
+        self.seed, self.epoch, self.first_batch = seed, 0, 0
+
+    def __len__(self) -> int:
+        return self.length // (self.batch_size * self.num_processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        for batch in range(self.first_batch, len(self)):
+            start = (batch * self.num_processes + self.rank) * self.batch_size
+            yield order[start : start + self.batch_size].tolist()
+
+
+def make_loader(arguments: Arguments, train_set: Dataset, accelerator: Accelerator) -> DataLoader:
+    """Batches of this rank. Its own generator keeps the global random state out of the order of things."""
+    data, run = arguments.data, arguments.run
+    common = {"num_workers": data.num_workers, "collate_fn": collate, "persistent_workers": data.num_workers > 0}
+    common |= {"generator": torch.Generator().manual_seed(run.seed), "pin_memory": accelerator.device.type == "cuda"}
+    if data.streaming:
+        return DataLoader(train_set, batch_size=run.batch_size, drop_last=True, **common)
+    ranks = accelerator.process_index, accelerator.num_processes
+    return DataLoader(
+        train_set, batch_sampler=EpochBatches(len(train_set), run.batch_size, *ranks, run.seed), **common
+    )
+
+
+def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of epoch after epoch, from where `progress` stands."""
+    while True:
+        train_set.set_epoch(progress.epoch)
+        if isinstance(loader.batch_sampler, EpochBatches):
+            loader.batch_sampler.epoch, loader.batch_sampler.first_batch = progress.epoch, progress.batch
+        yield from loader
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+def move(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """The batch on the device."""
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def is_due(samples: int, global_batch: int, every: int) -> bool:
+    """Whether this batch crossed a multiple of `every`."""
+    return samples // every > (samples - global_batch) // every
+
+
+def out_of_time(started: float, max_minutes: float | None, accelerator: Accelerator) -> bool:
+    """Whether the main process says that time is up; all ranks stop at the same batch."""
+    if max_minutes is None:
+        return False
+    late = torch.tensor(float(time.monotonic() - started > 60 * max_minutes), device=accelerator.device)
+    return bool(accelerator.reduce(late, reduction="sum") > 0)
+
+
+def mean_terms(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each term over the steps that had it."""
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: float(np.mean([step[name] for step in steps if name in step])) for name in names}
+
+
+def log(accelerator: Accelerator, progress: Progress, run: RunArguments, values: dict[str, float]) -> None:
+    """One line to the screen, to log.jsonl and to the tracker."""
+    if not accelerator.is_main_process:
+        return
+    logger.info("%d  %s", progress.samples, "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+    with open(Path(run.output_dir) / "log.jsonl", "a") as file:
+        file.write(json.dumps({"samples": progress.samples, "epoch": progress.epoch, **values}) + "\n")
+    accelerator.log(values, step=progress.samples)
+
+
+def compare_processes(accelerator: Accelerator) -> None:
+    """Compares the number of processes asked for with the number started.
+
+    `accelerate launch --cpu --num_processes 2` starts one process and says nothing.
+
+    Raises:
+        RuntimeError: If fewer were started than asked for.
+    """
+    launcher = psutil.Process().parent()
+    words = launcher.cmdline() if launcher is not None else []
+    asked = [int(count) for flag, count in itertools.pairwise(words) if flag == "--num_processes"]
+    logger.info("%d process(es), %s, %s", accelerator.num_processes, accelerator.device, accelerator.mixed_precision)
+    if asked and asked[0] != accelerator.num_processes:
+        raise RuntimeError(
+            f"{asked[0]} processes were asked for, {accelerator.num_processes} started. On CPUs use "
+            f"`torchrun --standalone --nproc_per_node {asked[0]} train_accelerate.py ... --cpu true`."
+        )
+
+
+# Run folders --------------------------------------------------------------------------------------------------------
+
+
+def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path | None) -> None:
+    """Makes the run folder and writes `arguments.json`; a folder that holds a run is only entered to resume it.
+
+    Raises:
+        FileExistsError: If it holds a run and `--resume` was not given.
+        ValueError: If the resumed run saw its samples in another order.
+    """
+    folder = Path(arguments.run.output_dir)
+    record = {**arguments.flat(), "global_batch": arguments.run.batch_size * accelerator.num_processes}
+    if (folder / "arguments.json").exists():
+        if resume is None:
+            raise FileExistsError(f"{folder} holds a run: add `--resume latest`, or give another --output_dir.")
+        before = json.loads((folder / "arguments.json").read_text())
+        changed = [name for name in (*ORDER_OF_SAMPLES, "global_batch") if before.get(name) != record[name]]
+        if changed:
+            raise ValueError(
+                f"A resumed run must see the same samples, but {', '.join(changed)} changed. Undo that, or start "
+                "a new run with --initialize_from and another --output_dir."
+            )
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "arguments.json").write_text(json.dumps(record, indent=2) + "\n")
+    accelerator.wait_for_everyone()
+
+
+def find_checkpoint(arguments: Arguments) -> Path:
+    """The checkpoint that `--resume` names.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the run streams its data.
+    """
+    if arguments.data.streaming:
+        raise ValueError("A shuffled stream cannot be resumed exactly: prepare the data, or train without --resume.")
+    if arguments.run.resume != "latest":
+        path = Path(arguments.run.resume)
+        if not (path / "generator" / "config.json").is_file():
+            raise FileNotFoundError(f"{path} is not a checkpoint of this script (it lacks generator/config.json).")
+        return path
+    found = sorted((Path(arguments.run.output_dir) / "checkpoints").glob("samples-*[0-9]"))
+    if not found:
+        raise FileNotFoundError(f"No checkpoint in {arguments.run.output_dir} to resume; start without --resume.")
+    return found[-1]
+
+
+def save_checkpoint(accelerator: Accelerator, arguments: Arguments, progress: Progress) -> None:
+    """Writes a checkpoint under a temporary name and renames it when it is whole, then removes the oldest."""
+    folder = Path(arguments.run.output_dir) / "checkpoints"
+    whole, partial = folder / f"samples-{progress.samples:09d}", folder / f"samples-{progress.samples:09d}.partial"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(whole, ignore_errors=True)
+        os.replace(partial, whole)
+        for old in sorted(folder.glob("samples-*[0-9]"))[: -arguments.run.keep_checkpoints]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> None:
+    """Last checkpoint; a run that reached its end also leaves `final`, and pushes it if asked to."""
+    save_checkpoint(accelerator, arguments, trainer.progress)
+    complete = trainer.progress.samples >= arguments.run.total_samples
+    if not accelerator.is_main_process:
+        return
+    final = Path(arguments.run.output_dir) / "final"
+    trainer.averaged.save_pretrained(final)
+    SGENetImageProcessor().save_pretrained(final)
+    state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"
+    logger.info("%s: %d samples, averaged weights in %s.", state, trainer.progress.samples, final)
+    if complete and arguments.run.push_to_hub:
+        push_to_hub(final, arguments.run.push_to_hub)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
