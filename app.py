@@ -342,17 +342,18 @@ def show_thoughts(result: InpaintingResult, palette: np.ndarray) -> str:
 
 
 def make_examples() -> list[tuple[str, str, str]]:
-    """Draws street scenes with a car to be removed; returns the files of photo, mask and thumbnail of each."""
+    """Draws street scenes with cars to be removed; returns the files of photo, mask and thumbnail of each."""
     folder = Path(tempfile.mkdtemp(prefix="sgenet-examples-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     examples = []
     for seed in EXAMPLE_SEEDS:
         scene, labels = draw_scene(seed, *EXAMPLE_SIZE)
         hole = grow_mask(labels == CAR, 5)
-        paths = tuple(str(folder / f"{kind}-{seed}.png") for kind in ("scene", "mask", "thumbnail"))
-        for picture, path in zip((scene, hole, tint_hole(scene, hole)), paths, strict=True):
-            as_image(picture).save(path)
-        examples.append(paths)
+        photo, mask, thumbnail = (str(folder / f"{kind}-{seed}.png") for kind in ("scene", "mask", "thumbnail"))
+        as_image(scene).save(photo)
+        as_image(hole).save(mask)
+        tint_hole(scene, hole, BRUSH_COLOUR, BRUSH_OPACITY).save(thumbnail)
+        examples.append((photo, mask, thumbnail))
     return examples
 
 
@@ -464,7 +465,7 @@ class Filler:
         }
 
 
-def make_brushes(size: int) -> dict[str, gr.Brush | gr.Eraser]:
+def make_brushes(size: int) -> dict[str, Any]:
     """Returns the editor's two tools at a size in pixels of the picture that is painted on."""
     colour = f"rgba{(*BRUSH_COLOUR, BRUSH_OPACITY)}"
     return {

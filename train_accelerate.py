@@ -29,9 +29,8 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers.utils import logging as transformers_logging
 
-from sgenet_hf import SGENetImageProcessor
+from sgenet_hf import SGENetImageProcessor, push_to_hub
 from sgenet_hf.data import DATASETS, InpaintingDataset, IterableInpaintingDataset, collate, load_inpainting_dataset
-from sgenet_hf.hub import push_to_hub
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.trainer import BiasRatio, Progress, Trainer
 from sgenet_hf.training_arguments import Arguments, RunArguments, parse_arguments
@@ -311,7 +310,7 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
     state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"
     logger.info("%s: %d samples, averaged weights in %s.", state, trainer.progress.samples, final)
     if complete and arguments.run.push_to_hub:
-        push_to_hub(final, arguments.run.push_to_hub)
+        push_to_hub(final, arguments.run.push_to_hub, license_file=arguments.run.license_file)
     accelerator.end_training()
 
 

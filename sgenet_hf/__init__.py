@@ -10,6 +10,7 @@ Importing this package makes SGE-Net known to `AutoConfig`, `AutoModel`, `AutoMo
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageToImage
 
 from .configuration_sgenet import SGENetConfig
+from .hub import push_to_hub
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel, SGENetOutput
 from .pipeline import (
@@ -34,6 +35,8 @@ AutoImageProcessor.register(SGENetConfig, image_processor_classes={"pil": SGENet
 SGENetConfig.register_for_auto_class()
 SGENetModel.register_for_auto_class("AutoModel")
 SGENetImageProcessor.register_for_auto_class()
+# `model.push_to_hub("owner/name")` publishes our card, the processor and the terms of the weights with the weights.
+SGENetModel.push_to_hub = push_to_hub  # type: ignore[method-assign]
 
 __all__ = [
     "BUNDLED",
@@ -47,4 +50,5 @@ __all__ = [
     "SGENetOutput",
     "inpaint",
     "load_model",
+    "push_to_hub",
 ]

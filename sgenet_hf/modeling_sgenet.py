@@ -326,6 +326,28 @@ class SGENetPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ("SGENetGuidedInference",)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, output_loading_info=False, **kwargs):
+        """Loads a checkpoint whole or not at all; arguments as in `PreTrainedModel.from_pretrained`.
+
+        `transformers` would take the default configuration where config.json is missing, and random weights where
+        weights are missing, and go on.
+
+        Raises:
+            OSError: If config.json is missing or of another model.
+            RuntimeError: If weights are missing or do not fit.
+        """
+        name = pretrained_model_name_or_path
+        if config is None and name is not None:
+            found, _ = cls.config_class.get_config_dict(name, **kwargs)
+            if found.get("model_type") != cls.config_class.model_type:
+                raise OSError(f"{name} has no config.json of model type {cls.config_class.model_type!r}.")
+        model, loading = super().from_pretrained(name, *args, config=config, output_loading_info=True, **kwargs)
+        if loading["missing_keys"]:
+            missing = sorted(loading["missing_keys"])
+            raise RuntimeError(f"{name} lacks {len(missing)} weights such as {missing[0]}: fetch it again.")
+        return (model, loading) if output_loading_info else model
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, nn.Conv2d):

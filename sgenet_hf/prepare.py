@@ -298,20 +298,8 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def _describe(spec: DatasetSpec, shorter: int, counts: Mapping[str, int], files: Sequence[str]) -> dict[str, Any]:
-    """What `data.describe_dataset` reads back."""
-    return {
-        "name": spec.name,
-        "title": spec.title,
-        "classes": list(spec.classes),
-        "colors": [list(color) for color in spec.colors],
-        "ignore_index": spec.ignore_index,
-        "resize_shorter": shorter,
-        "splits": dict(counts),
-        "license_note": spec.license_note,
-        "homepage": spec.homepage,
-        "citation": spec.citation,
-        "files": list(files),
-    }
+    """What `data.dataset_spec` reads back."""
+    return dataclasses.asdict(spec) | {"resize_shorter": shorter, "splits": dict(counts), "files": list(files)}
 
 
 def _card(spec: DatasetSpec, shorter: int, counts: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ from . import losses
 from .configuration_sgenet import SGENetConfig
 from .data import DATASETS
 from .discriminator import SGENetDiscriminator, SGENetDiscriminatorConfig
+from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel, SGENetOutput
 from .perceptual import PerceptualFeatures
 from .training_arguments import Arguments, LossArguments, RunArguments
@@ -74,6 +75,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             for name, network in self.networks().items():
                 network.save_pretrained(Path(folder) / name)
+            SGENetImageProcessor().save_pretrained(Path(folder) / "averaged")
         weights.clear()
 
     def _load_networks(self, models: list, folder: str) -> None:

@@ -123,6 +123,11 @@ class RunArguments:
     )
     tracker: str | None = field(default=None, metadata={"help": "tensorboard or wandb, beside log.jsonl."})
     push_to_hub: str | None = field(default=None, metadata={"help": "Hub id for the final weights."})
+    license_file: str | None = field(default=None, metadata={"help": "Terms of the weights, needed to publish them."})
+
+    def __post_init__(self):
+        if self.push_to_hub and not self.license_file:
+            raise ValueError("--push_to_hub needs --license_file: weights follow the terms of their training data.")
 
 
 @dataclass

@@ -194,11 +194,12 @@ def panel(
             f"{len(captions)} captions for {columns} columns, {len(row_captions)} row captions for {len(rows)} rows; "
             "give one each, or none."
         )
-    font = ImageFont.load_default(max(11, cell // 18))
+    text_size = max(11, cell // 18)
+    font = ImageFont.load_default(text_size)
     fitted = [[None if content is None else fit(content, cell) for content in row] for row in rows]
     heights = [max((content.height for content in row if content), default=0) for row in fitted]
     left = MARGIN + max((int(font.getlength(text)) + 2 * MARGIN for text in row_captions), default=0)
-    top = MARGIN + (int(2 * font.size) if captions else 0)
+    top = MARGIN + (2 * text_size if captions else 0)
     step = cell + MARGIN
     picture = Image.new("RGB", (left + columns * step, top + sum(heights) + MARGIN * len(rows)), PAPER)
     draw = ImageDraw.Draw(picture)

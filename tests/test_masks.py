@@ -58,7 +58,7 @@ def test_centre_mask_larger_than_the_image_is_refused():
 
 @pytest.mark.parametrize("kind", ["centre", "boxes", "free_form", "irregular"])
 @pytest.mark.parametrize("size", [(128, 128), (64, 96)])
-def test_training_groupleave_something_on_both_sides(kind, size):
+def test_training_masks_leave_something_on_both_sides(kind, size):
     generator = rng()
     ratios = [training_mask(*size, generator, {kind: 1.0}).mean() for _ in range(40)]
     assert min(ratios) > 0
@@ -82,7 +82,7 @@ def test_boxes_have_sides_in_the_asked_range():
 
 @pytest.mark.parametrize("ratio_bin", HOLE_RATIO_BINS)
 @pytest.mark.parametrize("size", [(64, 64), (100, 37)])
-def test_generated_irregular_grouphit_their_bin(ratio_bin, size):
+def test_generated_irregular_masks_hit_their_bin(ratio_bin, size):
     for seed in range(8):
         ratio = generated_irregular_mask(*size, rng(seed), ratio_bin).mean()
         assert ratio_bin[0] < ratio <= ratio_bin[1]
@@ -135,7 +135,7 @@ def test_a_broken_mask_file_is_named(mask_files):
 
 
 @pytest.mark.parametrize("name", MASK_SETS)
-def test_evaluation_groupdepend_on_their_arguments_only(name):
+def test_evaluation_masks_depend_on_their_arguments_only(name):
     first = [evaluation_mask(name, 7, index, 256, 256) for index in (3, 1)]
     again = [evaluation_mask(name, 7, index, 256, 256) for index in (1, 3)]
     assert mask_set_sha256(first) == mask_set_sha256(again[::-1])
@@ -151,7 +151,7 @@ def test_evaluation_sets_hold_what_their_names_say():
         evaluation_mask("irregular-15-20", 0, 0, 64, 64)
 
 
-def test_the_same_seed_gives_the_same_groupin_another_process():
+def test_the_same_seed_gives_the_same_masks_in_another_process():
     """`masks.py` alone: it needs nothing of the package, whose import takes seconds."""
     code = (
         f"import runpy; m = runpy.run_path({masks.__file__!r})\n"
