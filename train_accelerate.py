@@ -30,7 +30,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers.utils import logging as transformers_logging
 
 from sgenet_hf import SGENetImageProcessor, push_to_hub
-from sgenet_hf.data import DATASETS, InpaintingDataset, IterableInpaintingDataset, collate, load_inpainting_dataset
+from sgenet_hf.data import (
+    InpaintingDataset,
+    IterableInpaintingDataset,
+    collate,
+    dataset_spec,
+    load_inpainting_dataset,
+)
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.trainer import BiasRatio, Progress, Trainer
 from sgenet_hf.training_arguments import Arguments, RunArguments, parse_arguments
@@ -104,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
     """Training samples, and validation samples if a split is named."""
-    data, run, spec = arguments.data, arguments.run, DATASETS[arguments.data.dataset_name]
+    data, run, spec = arguments.data, arguments.run, dataset_spec(arguments.data.dataset)
     common = {"size": data.crop_size, "num_labels": spec.num_labels, "seed": run.seed}
     irregular = None if data.irregular_masks is None else IrregularMaskFiles(data.irregular_masks)
     mix = {kind: float(weight) for kind, weight in (entry.split("=") for entry in data.mask_mix)}

@@ -97,11 +97,11 @@ def dataset_spec(name_or_path: str) -> DatasetSpec:
     file = Path(name_or_path) / DATASET_FILE
     if not file.is_file() and not Path(name_or_path).is_dir():
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import RemoteEntryNotFoundError
 
         try:
             file = Path(hf_hub_download(str(name_or_path), DATASET_FILE, repo_type="dataset"))
-        except EntryNotFoundError:
+        except RemoteEntryNotFoundError:
             pass
     if not file.is_file():
         raise ValueError(

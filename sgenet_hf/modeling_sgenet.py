@@ -259,6 +259,9 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
             self.guidance = SGENetLearnedAffine(width)
         self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
         self.base_net = SGENetResidualBlock(width)
+        # The paper does not draw one; SPADE's residual block, which Eq. 3 follows, keeps a shortcut around its norm.
+        # Without it colour and brightness, which instance norm removes, fade from scale to scale.
+        self.shortcut = nn.Conv2d(width, width, 1)
         if config.confidence_evaluation:
             self.reliability_embedding = nn.Conv2d(1, config.reliability_channels, 3, padding=1)
             self.bias_net = nn.Sequential(
@@ -279,8 +282,9 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         # Eq. 2: the features of level l, enlarged, meet the encoder's of level l - 1. `size` is without padding.
         context = torch.cat([enlarge(self.narrow(hidden_states)), skip], dim=1)  # (B, 2 C', 2h, 2w)
-        modulated = self.guidance(self.merge(self.activation(context)), segmentation, size)  # (B, C', 2h, 2w)
-        base = self.base_net(modulated)
+        merged = self.merge(self.activation(context))  # (B, C', 2h, 2w)
+        modulated = self.guidance(merged, segmentation, size)
+        base = self.shortcut(merged) + self.base_net(modulated)
         if self.bias_net is None:
             return base
         embedding = enlarge(self.reliability_embedding(reliability))

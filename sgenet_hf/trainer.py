@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from . import losses
 from .configuration_sgenet import SGENetConfig
-from .data import DATASETS
+from .data import dataset_spec
 from .discriminator import SGENetDiscriminator, SGENetDiscriminatorConfig
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel, SGENetOutput
@@ -251,7 +251,7 @@ class Trainer:
 
 def build_generator(arguments: Arguments) -> SGENetModel:
     """The network of the recipe, or the one to start from."""
-    model, spec = arguments.model, DATASETS[arguments.data.dataset_name]
+    model, spec = arguments.model, dataset_spec(arguments.data.dataset)
     preset = {"small": SGENetConfig.small, "full": SGENetConfig.full}[model.preset]
     overrides = {} if model.widths is None else {"widths": model.widths}
     config = preset(

@@ -9,7 +9,6 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from .data import DATASETS
 from .perceptual import PAPER_LAYERS
 
 
@@ -18,7 +17,6 @@ class DataArguments:
     """What is learnt from."""
 
     dataset: str = field(metadata={"help": "Prepared folder, Hub id, `toy:COUNT` or `folders:IMAGES:LABELS`."})
-    dataset_name: str = field(default="toy", metadata={"help": f"Whose classes: {', '.join(DATASETS)}."})
     train_split: str = "train"
     validation_split: str | None = None
     streaming: bool = field(default=False, metadata={"help": "Read rows as they come; such a run cannot be resumed."})

@@ -3,7 +3,6 @@
 Where the environment variable CI is set, a missing browser is a failure; elsewhere these tests say so and skip.
 """
 
-import base64
 import io
 import os
 import re
@@ -93,23 +92,105 @@ def browser():
         chromium.close()
 
 
+class Visitor:
+    """A person in front of the page. Every step waits until the page has heard back from the server."""
+
+    def __init__(self, page, server):
+        self.page = page
+        self.server = server
+        self.strangers, self.crashes, self.waiting = [], [], set()
+        page.set_default_timeout(120_000)
+        page.on("request", self._sent)
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, lambda request: self.waiting.discard(request))
+        page.on("pageerror", lambda error: self.crashes.append(str(error)))
+
+    def _sent(self, request):
+        if not request.url.startswith((self.server, "data:", "blob:")):
+            self.strangers.append(request.url)
+        if "/heartbeat/" not in request.url:  # stays open as long as the page
+            self.waiting.add(request)
+
+    def settle(self, quiet=10):
+        """Waits until nothing has been asked of the server for a second."""
+        calm = 0
+        for _ in range(1200):
+            calm = 0 if self.waiting else calm + 1
+            if calm == quiet:
+                return
+            self.page.wait_for_timeout(100)
+        pytest.fail(f"still waiting for {[request.url for request in self.waiting]}")
+
+    def arrive(self):
+        self.page.goto(self.server, wait_until="domcontentloaded")
+        self.page.wait_for_selector("#picker input[type=file]", state="attached")
+        self.settle()
+
+    def open_photo(self, path):
+        self.page.locator("#picker input[type=file]").first.set_input_files(str(path))
+        self.page.wait_for_selector("#editor canvas")
+        self.settle()
+
+    def open_mask(self, path):
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator("#mask-file").click()
+        chooser.value.set_files(str(path))
+        self.settle()
+
+    def paint(self, width=80):
+        """Draws a stroke over the middle of the canvas."""
+        canvas = self.page.locator("#editor canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(x - width / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + width / 2, y, steps=12)
+        self.page.mouse.up()
+        self.settle()
+
+    def press(self, name):
+        """Presses one of the editor's own buttons."""
+        self.page.locator("#editor").get_by_role("button", name=name).click()
+        self.settle()
+
+    def fill(self) -> str:
+        """Presses the button; returns the sentences under the result."""
+        self.page.locator("#run").click()
+        self.settle()
+        self.page.wait_for_selector("#thoughts .scale")
+        return self.page.locator("#summary").inner_text()
+
+    def message(self) -> str:
+        """Returns the message on the page and closes it."""
+        toast = self.page.locator(".toast-body").first
+        toast.wait_for()
+        text = toast.inner_text()
+        toast.get_by_test_id("toast-close").click()
+        toast.wait_for(state="detached")
+        return text
+
+    def result(self) -> tuple[Image.Image, Image.Image]:
+        """Returns the pictures behind the slider, before and after."""
+        before, after = (picture(image.get_attribute("src")) for image in self.page.locator("#result img").all())
+        return before, after
+
+
+def picture(address: str) -> Image.Image:
+    with urllib.request.urlopen(address, timeout=60) as answer:  # also reads data: addresses
+        return Image.open(io.BytesIO(answer.read()))
+
+
 @pytest.fixture
-def page(browser, server):
-    """The page as it looks after loading; fails if anything was fetched from elsewhere or a script broke."""
+def visitor(browser, server):
+    """A visitor on the freshly loaded page; fails if anything came from elsewhere or a script broke."""
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    page.set_default_timeout(60_000)
-    strangers, crashes = [], []
-    page.on("request", lambda request: None if is_local(request.url, server) else strangers.append(request.url))
-    page.on("pageerror", lambda error: crashes.append(str(error)))
-    page.goto(server, wait_until="domcontentloaded")
-    yield page
+    visitor = Visitor(page, server)
+    visitor.arrive()
+    yield visitor
     page.close()
-    assert not strangers, f"fetched from third parties: {strangers}"
-    assert not crashes, f"scripts broke: {crashes}"
-
-
-def is_local(url: str, server: str) -> bool:
-    return url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
+    assert not visitor.strangers, f"fetched from third parties: {visitor.strangers}"
+    assert not visitor.crashes, f"scripts broke: {visitor.crashes}"
 
 
 @pytest.fixture
@@ -134,55 +215,6 @@ def files(tmp_path, photo, mask) -> dict[str, Path]:
     Image.new("L", photo.size).save(paths["empty"])
     paths["text"].write_text("This is no picture.")
     return paths
-
-
-def open_photo(page, path):
-    page.locator("#picker input[type=file]").first.set_input_files(str(path))
-    page.wait_for_selector("#editor canvas")
-    page.wait_for_timeout(1000)  # the canvas draws the photo some frames after it appears
-
-
-def open_mask(page, path):
-    with page.expect_file_chooser() as chooser:
-        page.locator("#mask-file").click()
-    chooser.value.set_files(str(path))
-
-
-def paint(page, width=80):
-    """Draws a stroke over the middle of the canvas."""
-    canvas = page.locator("#editor canvas").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - width / 2, y)
-    page.mouse.down()
-    page.mouse.move(x + width / 2, y, steps=12)
-    page.mouse.up()
-    page.wait_for_timeout(800)  # the editor sends a stroke to the server half a second after it ends
-
-
-def fill(page):
-    page.locator("#run").click()
-    page.wait_for_selector("#thoughts .scale")
-
-
-def toast(page) -> str:
-    """Returns the newest message and closes it."""
-    message = page.locator(".toast-body").first
-    message.wait_for()
-    text = message.inner_text()
-    message.get_by_role("button").click()
-    message.wait_for(state="detached")
-    return text
-
-
-def fetch(page, url) -> Image.Image:
-    if url.startswith("data:"):
-        data = base64.b64decode(url.split(",", 1)[1])
-    else:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            data = answer.read()
-    return Image.open(io.BytesIO(data))
 
 
 # --- Programs --------------------------------------------------------------------------------------------------------
@@ -266,102 +298,99 @@ def test_analytics_are_off(server):
 # --- The page --------------------------------------------------------------------------------------------------------
 
 
-def test_painting_and_filling_shows_result_and_five_scales(page, files, photo):
-    open_photo(page, files["photo"])
-    paint(page)
-    fill(page)
+def test_painting_and_filling_shows_result_and_five_scales(visitor, files, photo):
+    visitor.open_photo(files["photo"])
+    visitor.paint()
+    sentences = visitor.fill()
+    assert re.search(
+        r"The network is (very sure|fairly sure|unsure|only guessing) what belongs in the hole", sentences
+    )
 
-    urls = [image.get_attribute("src") for image in page.locator("#result img").all()]
-    before, after = (np.asarray(fetch(page, url).convert("RGB")) for url in urls[:2])
+    before, after = (np.asarray(image.convert("RGB")) for image in visitor.result())
     assert np.array_equal(before, np.asarray(photo))
     changed = (after != before).any(-1)
     assert changed[120, 144] and not changed[:60].any() and not changed[180:].any()
 
+    page = visitor.page
     scales = page.locator("#thoughts .scale")
     assert [scale.get_attribute("data-scale") for scale in scales.all()] == ["4", "3", "2", "1", "0"]
     for level, scale in zip((4, 3, 2, 1, 0), scales.all(), strict=True):
         titles = [caption.split("\n")[0] for caption in scale.locator("figcaption").all_inner_texts()]
         assert titles == ["Image", "Segmentation", "Confidence", "Reliability"]
-        pictures = scale.locator("img:not(.outline)").all()
-        sizes = {fetch(page, picture.get_attribute("src")).size for picture in pictures}
+        drawings = scale.locator("img:not(.outline)").all()
+        sizes = {picture(drawing.get_attribute("src")).size for drawing in drawings}
         assert sizes == {(-(-288 // 2**level), -(-240 // 2**level))}
-        assert all(picture.evaluate("image => image.naturalWidth") > 0 for picture in pictures)
+        assert all(drawing.evaluate("image => image.naturalWidth") > 0 for drawing in drawings)
     assert "shown, not used" in scales.nth(4).inner_text()
-
-    assert re.search(r"the network is (very sure|fairly sure|unsure|guessing)", page.locator("#summary").inner_text())
     assert page.locator("#thoughts .legend li").count() >= 1
     assert "white is unreliable" in page.locator("#thoughts").inner_text()
+
     with page.expect_download() as download:
         page.locator("#download").click()
     assert download.value.suggested_filename == "photo-filled.png"
     assert np.array_equal(np.asarray(Image.open(download.value.path())), after)
 
 
-def test_a_mask_file_counts_and_can_be_inverted(page, files, mask, photo):
-    open_photo(page, files["photo"])
-    open_mask(page, files["mask"])
-    page.wait_for_timeout(1500)
-    fill(page)
+def test_a_mask_file_counts_and_can_be_inverted(visitor, files, mask):
     hole = np.asarray(mask) > 0
-    assert f"{hole.sum():,} of 288 x 240 pixels" in page.locator("#summary").inner_text()
-    page.locator("#invert").click()
-    page.wait_for_timeout(1500)
-    page.locator("#run").click()
-    page.get_by_text(f"{(~hole).sum():,} of 288 x 240 pixels").wait_for()
+    visitor.open_photo(files["photo"])
+    visitor.open_mask(files["mask"])
+    assert f"{hole.sum():,} of 288 x 240 pixels" in visitor.fill()
+    visitor.page.locator("#invert").click()
+    visitor.settle()
+    assert f"{(~hole).sum():,} of 288 x 240 pixels" in visitor.fill()
 
 
-def test_an_example_can_be_filled_at_once(page):
-    page.locator("#examples button.gallery-item").first.click()
-    page.wait_for_selector("#editor canvas")
-    page.wait_for_timeout(1500)
-    fill(page)
-    assert "of 576 x 384 pixels" in page.locator("#summary").inner_text()
+def test_an_example_can_be_filled_at_once(visitor):
+    visitor.page.locator("#examples button.gallery-item").first.click()
+    visitor.page.wait_for_selector("#editor canvas")
+    visitor.settle()
+    assert "of 576 x 384 pixels" in visitor.fill()
 
 
-def test_a_big_photo_keeps_its_size_and_its_pixels(page, tmp_path, rng):
+def test_a_big_photo_keeps_its_size_and_its_pixels(visitor, tmp_path, rng):
     colours = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
     photo = Image.fromarray(colours).resize((2000, 1500), Image.Resampling.BICUBIC)
     photo.save(tmp_path / "big.png")
-    open_photo(page, tmp_path / "big.png")
-    paint(page)
-    fill(page)
-    after = fetch(page, page.locator("#result img").nth(1).get_attribute("src"))
-    assert after.size == photo.size
-    changed = (np.asarray(after.convert("RGB")) != np.asarray(photo)).any(-1)
+    visitor.open_photo(tmp_path / "big.png")
+    visitor.paint()
+    assert "crop" in visitor.fill()
+    before, after = (np.asarray(image.convert("RGB")) for image in visitor.result())
+    assert np.array_equal(before, np.asarray(photo))
+    changed = (after != before).any(-1)
     assert changed[750, 1000] and changed.mean() < 0.2
 
 
-def test_undo_and_clear_take_the_hole_back_but_not_the_photo(page, files):
-    open_photo(page, files["photo"])
+def test_undo_and_clear_take_the_hole_back_but_not_the_photo(visitor, files):
+    visitor.open_photo(files["photo"])
     for button in ("Undo", "Clear canvas"):
-        paint(page)
-        page.locator("#editor").get_by_role("button", name=button).click()
-        page.wait_for_timeout(1500)
-        page.locator("#run").click()
-        assert "no hole yet" in toast(page)
-    paint(page)
-    fill(page)
-    assert "of 288 x 240 pixels" in page.locator("#summary").inner_text()
+        visitor.paint()
+        visitor.press(button)
+        visitor.page.locator("#run").click()
+        assert "no hole yet" in visitor.message()
+    visitor.paint()
+    assert "of 288 x 240 pixels" in visitor.fill()
 
 
-def test_what_is_missing_or_wrong_is_said(page, files):
-    page.locator("#run").click()
-    assert "Open a photo first" in toast(page)
-    page.locator("#picker input[type=file]").first.set_input_files(str(files["text"]))
-    assert "text.png is not an image" in toast(page)
-    page.reload(wait_until="domcontentloaded")
-    open_photo(page, files["photo"])
-    open_mask(page, files["small_mask"])
-    assert "The mask is 40 x 30 pixels, the photo 288 x 240" in toast(page)
+def test_what_is_missing_or_wrong_is_said(visitor, files):
+    visitor.page.locator("#run").click()
+    assert "Open a photo first" in visitor.message()
+    visitor.page.locator("#picker input[type=file]").first.set_input_files(str(files["text"]))
+    assert "text.png is not an image" in visitor.message()
+    visitor.arrive()
+    visitor.open_photo(files["photo"])
+    visitor.open_mask(files["small_mask"])
+    assert "The mask is 40 x 30 pixels, the photo 288 x 240" in visitor.message()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1600, "dark")])
-def test_the_page_fits_narrow_and_wide_screens(page, files, width, scheme):
+def test_the_page_fits_narrow_and_wide_screens(visitor, files, width, scheme):
+    page = visitor.page
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
-    open_photo(page, files["photo"])
-    paint(page)
-    fill(page)
+    visitor.open_photo(files["photo"])
+    visitor.paint()
+    visitor.fill()
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0
     boxes = [frame.bounding_box() for frame in page.locator("#thoughts .frame").all()]

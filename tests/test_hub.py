@@ -260,8 +260,8 @@ def change_config(folder: Path, **values):
         (break_config, "JSON"),
         (mistype_config, "image_size"),
         (change_shapes, "mismatch|shape"),
-        (remove_key, "missing"),
-        (change_model_type, "segformer"),
+        (remove_key, "missing|lacks"),
+        (change_model_type, "model.type"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -1,5 +1,6 @@
 """The training script, run as a user runs it: one process and two, killed and resumed, and with bad arguments."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from sgenet_hf import SGENetModel
-from sgenet_hf.data import row_features
+from sgenet_hf.data import DATASET_FILE, DATASETS, row_features
 from sgenet_hf.trainer import cut_windows, hole_windows, learning_rate_factor
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
 from train_accelerate import EpochBatches, main
@@ -24,7 +25,6 @@ from train_accelerate import EpochBatches, main
 ROOT = Path(__file__).resolve().parent.parent
 TINY_RUN = """
 dataset: toy:24
-dataset_name: toy
 crop_size: 64
 resize_shorter: 64
 mask_mix: [boxes=1, free_form=1]
@@ -122,6 +122,7 @@ def write_rows(folder: Path, labelled: set[int]) -> None:
         label = Image.fromarray(rng.integers(0, 7, (64, 64), dtype=np.uint8)) if index in labelled else None
         rows.append({"image": image, "label": label, "id": str(index), "group": "toy"})
     folder.mkdir()
+    (folder / DATASET_FILE).write_text(json.dumps(dataclasses.asdict(DATASETS["toy"])))
     datasets.Dataset.from_list(rows, features=row_features()).to_parquet(folder / "train-00000-of-00001.parquet")
 
 
@@ -144,7 +145,7 @@ def test_two_processes_with_half_the_batch_give_one_processs_gradients(recipe, t
 def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_path):
     out = tmp_path / "run"
     options = [str(recipe), "--output_dir", str(out), "--adversarial_weight", "0", "--total_samples", "160"]
-    options += ["--learning_rate", "2e-3", "--validation_split", "validation", "--validation_samples", "2"]
+    options += ["--learning_rate", "2e-3", "--validation_split", "dev", "--validation_samples", "2"]
     options += ["--validate_every_samples", "160", "--validation_mask", "centre-24"]
     main(options)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
