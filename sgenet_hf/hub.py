@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
+from safetensors.torch import save_file
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from .configuration_sgenet import SGENetConfig
@@ -219,3 +220,29 @@ def _add_auto_map(config_file: Path, auto_map: dict[str, str]) -> None:
     values = json.loads(config_file.read_text(encoding="utf-8"))
     values["auto_map"] = auto_map
     config_file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_bundled_folder(source: SGENetModel | str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Writes weights in the form in which the package carries them: float16 on disk, loaded as float32, no code.
+
+    Whatever else `out` holds (its LICENSE, its evaluation) stays.
+
+    Args:
+        source: A network, or a folder such as a training run's `final`.
+        out: Folder to write `config.json`, `preprocessor_config.json` and `model.safetensors` to.
+
+    Raises:
+        OSError: If `source` is no complete checkpoint.
+    """
+    model = source if isinstance(source, SGENetModel) else load_model(source, device="cpu")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    for part, file in ((model.config, "config.json"), (SGENetImageProcessor(), "preprocessor_config.json")):
+        values = json.loads(part.to_json_string())
+        values.pop("auto_map", None)
+        if file == "config.json":
+            values |= {"architectures": [type(model).__name__], "dtype": "float32"}
+        (out / file).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return out

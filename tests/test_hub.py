@@ -276,3 +276,19 @@ def test_a_damaged_checkpoint_ends_in_a_clear_error(tiny_checkpoint, tmp_path, l
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises((OSError, ValueError), match="no-such-folder"):
         load_model(tmp_path / "no-such-folder")
+
+
+def test_bundled_weights_are_small_on_disk_and_float32_in_memory(tiny_model, tmp_path):
+    (tmp_path / "LICENSE").write_text("terms")
+    hub.write_bundled_folder(tiny_model, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "LICENSE",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+    assert "auto_map" not in (tmp_path / "config.json").read_text()
+    loaded = load_model(tmp_path, device="cpu")
+    for name, value in tiny_model.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        assert torch.equal(loaded.state_dict()[name], value.half().float())
