@@ -169,7 +169,8 @@ def show_in_editor(photo: Photo, hole: np.ndarray) -> dict[str, Any]:
     size = preview_size(photo)
     background = Image.fromarray(np.ascontiguousarray(photo.rgb)).resize(size, Image.Resampling.LANCZOS)
     paint = np.array([*BRUSH_COLOUR, round(255 * BRUSH_OPACITY)], dtype=np.uint8)
-    value = {"background": background, "layers": [hole[..., None] * paint], "composite": None}
+    layers = [hole[..., None] * paint] if hole.any() else []
+    value = {"background": background, "layers": layers, "composite": None}
     # The editor centres layers on its canvas before it knows the photo: without this size they would be misplaced.
     return gr.update(value=value, canvas_size=size, visible=True, **make_brushes(max(2, max(size) // 40)))
 

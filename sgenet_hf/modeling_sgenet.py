@@ -343,9 +343,10 @@ class SGENetPreTrainedModel(PreTrainedModel):
         """
         name = pretrained_model_name_or_path
         if config is None and name is not None:
-            found, _ = cls.config_class.get_config_dict(name, **kwargs)
-            if found.get("model_type") != cls.config_class.model_type:
-                raise OSError(f"{name} has no config.json of model type {cls.config_class.model_type!r}.")
+            values, _ = cls.config_class.get_config_dict(name, **kwargs)
+            wanted, found = cls.config_class.model_type, values.get("model_type")
+            if found != wanted:
+                raise OSError(f"{name} needs a config.json of model type {wanted!r}; its model type is {found!r}.")
         model, loading = super().from_pretrained(name, *args, config=config, output_loading_info=True, **kwargs)
         if loading["missing_keys"]:
             missing = sorted(loading["missing_keys"])

@@ -28,7 +28,6 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageToImage, Pipeline, PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_sgenet import SGENetConfig
 from .image_processing_sgenet import (
     SGENetImageProcessor,
     fit_mask,
@@ -156,33 +155,16 @@ def load_model(
     Raises:
         CheckpointError: nothing there, no or another model's configuration, damaged, missing or misshapen weights.
     """
-    source = _checkpoint(name_or_path)
     try:
-        config, _ = SGENetConfig.get_config_dict(source)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{name_or_path}: no usable config.json. {error}") from error
-    if config.get("model_type") != SGENetConfig.model_type:
-        found = f"one of model type {config['model_type']!r}" if "model_type" in config else "none"
+        model: Any = SGENetModel.from_pretrained(_checkpoint(name_or_path), dtype=dtype or "auto")
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(
-            f"{name_or_path}: needs a config.json of SGE-Net and has {found}. Name a folder that save_pretrained "
-            f"wrote, a Hub id of such a folder, or one of the bundled weights: {', '.join(BUNDLED)}."
-        )
-    try:
-        loaded: Any = SGENetModel.from_pretrained(source, dtype=dtype or "auto", output_loading_info=True)
-    except StrictDataclassError as error:
-        raise CheckpointError(f"{name_or_path}: config.json holds a value that SGE-Net cannot use. {error}") from error
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{name_or_path}: the weights are missing, damaged, or do not fit config.json. Copy or download the "
-            f"checkpoint again. {type(error).__name__}: {error}"
+            f"{name_or_path} is no usable checkpoint of SGE-Net: config.json or weights are missing, damaged, or do "
+            "not fit each other. Copy or download it again, or name a folder that save_pretrained wrote, a Hub id, or "
+            f"one of the bundled weights ({', '.join(BUNDLED)}). {type(error).__name__}: {error}"
         ) from error
-    model, loading = loaded
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := sorted(map(str, loading[kind])):
-            raise CheckpointError(
-                f"{name_or_path}: weights and config.json do not belong together, {len(names)} "
-                f"{kind.replace('_', ' ')} such as {names[0]}. Copy or download the checkpoint again."
-            )
     return model.to(device or best_device()).eval()
 
 

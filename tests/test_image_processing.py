@@ -1,5 +1,6 @@
 """Photos, masks and labels in every form that people have, the processor, and photos back to files."""
 
+import functools
 import io
 import zlib
 
@@ -35,6 +36,7 @@ def encoded(image: Image.Image, image_format: str, **options) -> bytes:
     return stream.getvalue()
 
 
+@functools.cache  # a profile holds the time at which it was made
 def rgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -437,7 +437,7 @@ def replace_in_config(old, new):
         (replace_in_config('"image_size": 256', '"image_size": "big"'), "image_size"),
         (lambda folder: (folder / "model.safetensors").unlink(), "weights are missing"),
         (truncate, "damaged"),
-        (rename_a_key, "missing keys"),
+        (rename_a_key, "lacks 1 weights"),
         (replace_in_config('"reliability_channels": 8', '"reliability_channels": 5'), "do not fit"),
         (lambda folder: shutil.rmtree(folder), "damaged"),
     ],
