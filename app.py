@@ -225,7 +225,7 @@ def class_shares(result: InpaintingResult) -> list[tuple[str, float]]:
     return sorted(shares, key=lambda item: -item[1])
 
 
-def describe(result: InpaintingResult) -> str:
+def describe(result: InpaintingResult, feather: int) -> str:
     """Returns the sentences under the result, as HTML."""
     verdicts = ((0.9, "very sure"), (0.75, "fairly sure"), (0.5, "unsure"), (0, "only guessing"))
     paragraphs = []
@@ -238,9 +238,10 @@ def describe(result: InpaintingResult) -> str:
         )
     paragraphs += [f'<p class="warning">{html.escape(warning)}</p>' for warning in result.warnings]
     height, width = result.mask.shape
+    others = f"those within {feather} pixels of the hole blended, all others" if feather else "all others"
     paragraphs.append(
-        f'<p class="note">{result.mask.sum():,} of {width} x {height} pixels filled ({result.mask.mean():.1%}); all '
-        f"others are untouched. Strategy: {html.escape(result.strategy)}.</p>"
+        f'<p class="note">{result.mask.sum():,} of {width} x {height} pixels filled ({result.mask.mean():.1%}); '
+        f"{others} untouched. Strategy: {html.escape(result.strategy)}.</p>"
     )
     return f'<div role="status">{"".join(paragraphs)}</div>'
 
@@ -423,7 +424,7 @@ class Filler:
             # Gradio copies the files before it asks for the next value; only then does the folder go.
             yield (
                 (photo_file if as_it_is else photo.image(), after),
-                describe(result),
+                describe(result, int(feather)),
                 gr.update(value=after, interactive=True),
                 show_thoughts(result, self.palette),
             )

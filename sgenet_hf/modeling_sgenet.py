@@ -147,8 +147,10 @@ class SGENetContextInference(nn.Module):
         super().__init__()
         width, kernel_size = config.widths[COARSEST], config.context_kernel_size
         self.mix_in = nn.Conv2d(width, width, 1)
-        self.spread = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
-        self.mix_out = starting_at(nn.Conv2d(width, width, 1), std=0)
+        # Starts at zero, so that taps that reach beyond the training crops, and never learn, add nothing elsewhere.
+        spread = nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
+        self.spread = starting_at(spread, std=0)
+        self.mix_out = nn.Conv2d(width, width, 1)
         self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
         self.blocks = nn.Sequential(
             *(SGENetResidualBlock(width, dilation=dilation) for dilation in config.context_dilations)

@@ -140,6 +140,21 @@ def test_sge_net_starts_as_sg_net():
     torch.testing.assert_close(model(photo, hole).composite, output.composite)
 
 
+def test_taps_that_no_training_crop_reaches_add_nothing_at_larger_sizes():
+    """64 pixels are 4x4 cells at the coarsest level: of the 31x31 kernel only offsets up to 3 ever learn."""
+    torch.manual_seed(0)
+    model = SGENetModel(SGENetConfig(**TINY))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(3):
+        model(*photo_and_hole()).images[-1].abs().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    kernel = model.context_inference.spread.weight.detach().abs().amax(dim=(0, 1))
+    reached = torch.zeros(31, 31, dtype=torch.bool)
+    reached[12:19, 12:19] = True
+    assert kernel[reached].max() > 0 and kernel[~reached].max() == 0
+
+
 @torch.no_grad()
 def test_guidance_steers_the_fill_and_base_net_has_none():
     photo, hole = photo_and_hole()
