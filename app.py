@@ -74,7 +74,7 @@ THEME = gr.themes.Base(
     # Fonts that every system has: nothing is fetched.
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
-)
+).set(body_text_color_subdued="*neutral_500")  # Gradio's own grey is too pale to read on white
 CSS = """
 .gradio-container, .gradio-container main { width: 100% !important; max-width: 1480px !important; }
 .gradio-container { margin: 0 auto !important; }
@@ -97,7 +97,7 @@ CSS = """
 .thoughts .swatch { width: 0.95rem; height: 0.95rem; border-radius: 3px;
   border: 1px solid var(--border-color-primary); }
 .thoughts .bar { display: flex; align-items: center; gap: 0.5rem; font-size: 0.9rem; white-space: nowrap; }
-.thoughts .bar img { width: 11rem; height: 0.8rem; border-radius: 3px; margin: 0; }
+.thoughts .bar img { width: min(11rem, 34vw); height: 0.8rem; border-radius: 3px; margin: 0; }
 .thoughts .scales { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: 1.1rem; }
 .thoughts .scale h3 { font-size: 0.98rem; font-weight: 600; margin: 0 0 0.4rem; }
 .thoughts .scale h3 span { font-weight: 400; color: var(--body-text-color-subdued); }

@@ -1,7 +1,7 @@
 """Trains SGE-Net with Accelerate: one CPU, one GPU or many.
 
     accelerate launch train_accelerate.py recipes/toy.yaml                                  # one process
-    accelerate launch --num_processes 4 --mixed_precision bf16 train_accelerate.py recipes/street.yaml
+    accelerate launch --multi_gpu --num_processes 4 --mixed_precision bf16 train_accelerate.py recipes/street.yaml
     torchrun --standalone --nproc_per_node 2 train_accelerate.py recipes/toy.yaml --cpu true   # two CPU processes
     accelerate launch train_accelerate.py recipes/toy.yaml --resume latest                  # go on after a stop
 
@@ -11,10 +11,10 @@ A recipe is a YAML file of the arguments (`--help` lists them); the command line
 generator update. `--max_minutes` only ends the run, so that a resumed run equals an unbroken one.
 """
 
-import itertools
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -45,10 +45,12 @@ from sgenet_hf.validation import validate
 
 logger = logging.getLogger("train")
 
-# What decides which samples come when. A resumed run that changed one of these would not be the same run.
-ORDER_OF_SAMPLES = (
-    "dataset train_split crop_size resize_shorter smallest_scale mask_mix irregular_masks prompt_share seed".split()
-)
+# What makes a run the one that it is: a resumed run that changed one of these would be another.
+IDENTITY = (
+    "dataset train_split crop_size resize_shorter smallest_scale mask_mix irregular_masks prompt_share seed "
+    "global_batch gradient_accumulation_steps mixed_precision preset widths semantic_guidance confidence_evaluation "
+    "guidance_resolution guidance_probabilities reliability_source tau_reading tau_proportions first_reliability"
+).split()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,32 +80,39 @@ def main(arguments: list[str] | None = None) -> None:
         accelerator.init_trackers("run", config={name: str(value) for name, value in arguments.flat().items()})
     if resume is not None:
         accelerator.load_state(str(resume))
+        if accelerator.is_main_process:
+            forget_later_lines(Path(run.output_dir) / "log.jsonl", trainer.progress.samples)
         logger.info("Resumed %s at %d samples.", resume, trainer.progress.samples)
 
     progress, started = trainer.progress, time.monotonic()
     global_batch = run.batch_size * accelerator.num_processes
+    update = global_batch * run.gradient_accumulation_steps  # samples per optimiser step
     first_samples, terms_since_log = progress.samples, []
     for batch in endless(loader, train_set, progress):
-        if progress.samples >= run.total_samples or out_of_time(started, run.max_minutes, accelerator):
+        # Between two optimiser steps there is nothing that a checkpoint could hold: stop and save at steps only.
+        if accelerator.sync_gradients and (
+            progress.samples >= run.total_samples or out_of_time(started, run.max_minutes, accelerator)
+        ):
             break
         terms_since_log.append(trainer.train_step(move(batch, accelerator.device)))
         progress.samples += global_batch
         progress.step += 1
         progress.batch += 1
-        if accelerator.sync_gradients:
-            trainer.average_weights(global_batch * run.gradient_accumulation_steps)
-        if is_due(progress.samples, global_batch, run.log_every_samples):
+        if not accelerator.sync_gradients:
+            continue
+        trainer.average_weights(update)
+        if is_due(progress.samples, update, run.log_every_samples):
             speed = (progress.samples - first_samples) / (time.monotonic() - started)
             log(accelerator, progress, run, mean_terms(terms_since_log) | bias_ratio.read() | {"images_per_s": speed})
             terms_since_log.clear()
-        if validation_set is not None and is_due(progress.samples, global_batch, run.validate_every_samples):
+        if validation_set is not None and is_due(progress.samples, update, run.validate_every_samples):
             picture = Path(run.output_dir) / "samples" / f"{progress.samples:09d}.png"
             if accelerator.is_main_process:
                 log(
                     accelerator, progress, run, validate(trainer.averaged, validation_set, accelerator.device, picture)
                 )
             accelerator.wait_for_everyone()
-        if is_due(progress.samples, global_batch, run.save_every_samples):
+        if is_due(progress.samples, update, run.save_every_samples):
             save_checkpoint(accelerator, arguments, progress)
     finish(accelerator, arguments, trainer)
 
@@ -127,7 +136,8 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
     if data.validation_split is None:
         return train_set, None
     rows = load_inpainting_dataset(data.dataset, data.validation_split)
-    rows = rows.select(range(0, len(rows), max(1, len(rows) // run.validation_samples)))
+    count = min(run.validation_samples, len(rows))
+    rows = rows.select(np.linspace(0, len(rows) - 1, count).round().astype(int).tolist())
     # Validation is at the size of the training crops, whole photos shrunk to it.
     validation_set = InpaintingDataset(
         rows, resize_shorter=data.crop_size, train=False, evaluation_mask=run.validation_mask, **common
@@ -176,12 +186,19 @@ def make_loader(arguments: Arguments, train_set: Dataset, accelerator: Accelerat
 
 
 def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of epoch after epoch, from where `progress` stands."""
+    """Batches of epoch after epoch, from where `progress` stands.
+
+    Raises:
+        ValueError: If an epoch holds no batch.
+    """
     while True:
+        first_batch = progress.batch
         train_set.set_epoch(progress.epoch)
         if isinstance(loader.batch_sampler, EpochBatches):
             loader.batch_sampler.epoch, loader.batch_sampler.first_batch = progress.epoch, progress.batch
         yield from loader
+        if progress.batch == first_batch == 0:
+            raise ValueError("The data give not one whole batch: lower --batch_size or the number of processes.")
         progress.epoch, progress.batch = progress.epoch + 1, 0
 
 
@@ -201,6 +218,13 @@ def out_of_time(started: float, max_minutes: float | None, accelerator: Accelera
         return False
     late = torch.tensor(float(time.monotonic() - started > 60 * max_minutes), device=accelerator.device)
     return bool(accelerator.reduce(late, reduction="sum") > 0)
+
+
+def forget_later_lines(path: Path, samples: int) -> None:
+    """Drops what a killed run logged after the checkpoint that is resumed: those samples come again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["samples"] <= samples]
+        path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def mean_terms(steps: list[dict[str, float]]) -> dict[str, float]:
@@ -229,7 +253,7 @@ def compare_processes(accelerator: Accelerator) -> None:
     """
     launcher = psutil.Process().parent()
     words = launcher.cmdline() if launcher is not None else []
-    asked = [int(count) for flag, count in itertools.pairwise(words) if flag == "--num_processes"]
+    asked = [int(count) for count in re.findall(r"--num[_-]processes[ =](\d+)", " ".join(words))]
     logger.info("%d process(es), %s, %s", accelerator.num_processes, accelerator.device, accelerator.mixed_precision)
     if asked and asked[0] != accelerator.num_processes:
         raise RuntimeError(
@@ -246,19 +270,22 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
 
     Raises:
         FileExistsError: If it holds a run and `--resume` was not given.
-        ValueError: If the resumed run saw its samples in another order.
+        ValueError: If the resumed run was another one.
     """
     folder = Path(arguments.run.output_dir)
-    record = {**arguments.flat(), "global_batch": arguments.run.batch_size * accelerator.num_processes}
-    if (folder / "arguments.json").exists():
+    record = arguments.flat() | {
+        "global_batch": arguments.run.batch_size * accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+    }
+    if any(folder.glob("checkpoints/samples-*[0-9]")):
         if resume is None:
             raise FileExistsError(f"{folder} holds a run: add `--resume latest`, or give another --output_dir.")
         before = json.loads((folder / "arguments.json").read_text())
-        changed = [name for name in (*ORDER_OF_SAMPLES, "global_batch") if before.get(name) != record[name]]
+        changed = [name for name in IDENTITY if before.get(name) != record[name]]
         if changed:
             raise ValueError(
-                f"A resumed run must see the same samples, but {', '.join(changed)} changed. Undo that, or start "
-                "a new run with --initialize_from and another --output_dir."
+                f"A resumed run must stay the same, but {', '.join(changed)} changed. Undo that, or start a new run "
+                "with --initialize_from and another --output_dir."
             )
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -291,13 +318,14 @@ def save_checkpoint(accelerator: Accelerator, arguments: Arguments, progress: Pr
     """Writes a checkpoint under a temporary name and renames it when it is whole, then removes the oldest."""
     folder = Path(arguments.run.output_dir) / "checkpoints"
     whole, partial = folder / f"samples-{progress.samples:09d}", folder / f"samples-{progress.samples:09d}.partial"
+    if whole.exists():
+        return  # the run ends where it has just saved
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        shutil.rmtree(whole, ignore_errors=True)
         os.replace(partial, whole)
         for old in sorted(folder.glob("samples-*[0-9]"))[: -arguments.run.keep_checkpoints]:
             shutil.rmtree(old)
@@ -305,18 +333,17 @@ def save_checkpoint(accelerator: Accelerator, arguments: Arguments, progress: Pr
 
 
 def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> None:
-    """Last checkpoint; a run that reached its end also leaves `final`, and pushes it if asked to."""
+    """Last checkpoint, and the averaged weights in `final`; a run that reached its end pushes them if asked to."""
     save_checkpoint(accelerator, arguments, trainer.progress)
     complete = trainer.progress.samples >= arguments.run.total_samples
-    if not accelerator.is_main_process:
-        return
-    final = Path(arguments.run.output_dir) / "final"
-    trainer.averaged.save_pretrained(final)
-    SGENetImageProcessor().save_pretrained(final)
-    state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"
-    logger.info("%s: %d samples, averaged weights in %s.", state, trainer.progress.samples, final)
-    if complete and arguments.run.push_to_hub:
-        push_to_hub(final, arguments.run.push_to_hub, license_file=arguments.run.license_file)
+    if accelerator.is_main_process:
+        final = Path(arguments.run.output_dir) / "final"
+        trainer.averaged.save_pretrained(final)
+        SGENetImageProcessor().save_pretrained(final)
+        state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"
+        logger.info("%s: %d samples, averaged weights in %s.", state, trainer.progress.samples, final)
+        if complete and arguments.run.push_to_hub:
+            push_to_hub(final, arguments.run.push_to_hub, license_file=arguments.run.license_file)
     accelerator.end_training()
 
 

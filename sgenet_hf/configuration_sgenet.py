@@ -1,6 +1,6 @@
 """Configuration of SGE-Net ("Guidance and Evaluation: Semantic-Aware Image Inpainting for Mixed Scenes", ECCV 2020).
 
-The paper gives no widths, thresholds or kernel sizes; every default here is our choice, with its reason beside it.
+The paper gives no widths, thresholds or kernel sizes; every default here is our choice.
 """
 
 from typing import Literal
@@ -24,7 +24,8 @@ class SGENetConfig(PreTrainedConfig):
 
     Args:
         image_size: Side in pixels of the crops that the network was trained on. Any size can be filled.
-        widths: Channels of the levels 0 (full resolution) to 4 (one sixteenth).
+        widths: Channels of the levels 0 (full resolution) to 4 (one sixteenth). Doubling keeps the cost of a 3x3
+            convolution the same at every level.
         context_dilations: Dilation of each residual block of the Context Inference Module (CIM).
         context_kernel_size: Side in cells of the CIM's depthwise kernel (odd): the shift-invariant form of the
             channel-wise fully connected layer of Context Encoders, which would fix the input size.
@@ -45,6 +46,7 @@ class SGENetConfig(PreTrainedConfig):
         reliability_source: `"confidence"` is the paper's SCEM. The controls `"ones"` (M = 1 everywhere) and `"known"`
             (M = 1 - mask at all scales) show what evaluation adds over mere extra parameters.
         ignore_index: Label of void pixels; never predicted, never trained on.
+        initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.
 
     Raises:

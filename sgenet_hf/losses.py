@@ -1,6 +1,6 @@
 """Training losses of SGE-Net, one pure function per equation of the paper's section 3.3.
 
-Every function returns one value per sample, shape (B,), each a mean over that sample's own pixels. Averaging those
+Every loss has one value per sample, shape (B,), each a mean over that sample's own pixels. Averaging those
 over the batch makes two processes with half the batch equal to one process with the whole batch.
 
 The paper's text slips in places; the defaults are our reading of what was meant, and `*_literal` is the text. Images
@@ -170,8 +170,4 @@ def final_loss(terms: dict[str, torch.Tensor], weights: dict[str, float]) -> tor
     Raises:
         KeyError: If a term has no weight.
     """
-    return sum((weights[name] * term.mean() for name, term in terms.items()), start=torch.zeros(()).to(_device(terms)))
-
-
-def _device(terms: dict[str, torch.Tensor]) -> torch.device:
-    return next(iter(terms.values())).device
+    return torch.stack([weights[name] * term.mean() for name, term in terms.items()]).sum()

@@ -296,9 +296,9 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
 def instance_norm(hidden_states: torch.Tensor, size: tuple[int, int], eps: float = 1e-5) -> torch.Tensor:
     """Normalises each channel of (B, C, h, w) by its statistics over the top left `size`, which is the photo without
     padding. Unlike `F.instance_norm` it accepts planes of a single cell."""
-    inside = hidden_states[..., : size[0], : size[1]]
+    inside = hidden_states[..., : size[0], : size[1]].float()
     variance, mean = torch.var_mean(inside, dim=(2, 3), correction=0, keepdim=True)
-    return (hidden_states - mean) * torch.rsqrt(variance + eps)
+    return ((hidden_states - mean) * torch.rsqrt(variance + eps)).to(hidden_states.dtype)
 
 
 def enlarge(hidden_states: torch.Tensor) -> torch.Tensor:
@@ -467,11 +467,12 @@ class SGENetModel(SGENetPreTrainedModel):
         A prompted cell guides with the prompt, yet its confidence stays the network's own probability of that class:
         the one-hot's 1 would tell the bias net that there is nothing to do.
         """
-        probabilities = logits.float().softmax(dim=1).to(logits.dtype)
+        # Confidence stays float32: rounded to bfloat16, many cells would be exactly 1 and none above tau.
+        probabilities = logits.float().softmax(dim=1)
         confidence = probabilities.amax(dim=1, keepdim=True)
-        guidance = probabilities
+        guidance = probabilities.to(logits.dtype)
         if self.config.guidance_probabilities == "hard":
-            guidance = torch.zeros_like(probabilities).scatter_(1, probabilities.argmax(dim=1, keepdim=True), 1)
+            guidance = torch.zeros_like(guidance).scatter_(1, guidance.argmax(dim=1, keepdim=True), 1)
         if labelled is not None:
             guidance = torch.where(labelled.bool()[:, None, None, None], guidance, guidance.detach())
         if prompt is not None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
 
 from . import losses
 from .configuration_sgenet import SGENetConfig
-from .data import dataset_spec
+from .data import DatasetSpec, dataset_spec
 from .discriminator import SGENetDiscriminator, SGENetDiscriminatorConfig
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel, SGENetOutput
@@ -42,7 +42,9 @@ class Trainer:
         self.generator = build_generator(arguments)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.features = load_perceptual(arguments.loss, accelerator.device)
-        self.labeller = load_labeller(arguments.data.label_model, accelerator.device)
+        self.labeller = load_labeller(
+            arguments.data.label_model, dataset_spec(arguments.data.dataset), accelerator.device
+        )
         if arguments.run.channels_last:
             self.generator.to(memory_format=torch.channels_last)
         if arguments.run.activation_checkpointing:
@@ -80,8 +82,7 @@ class Trainer:
 
     def _load_networks(self, models: list, folder: str) -> None:
         for name, network in self.networks().items():
-            stored = type(network).from_pretrained(Path(folder) / name, dtype=torch.float32)
-            network.load_state_dict(stored.state_dict())
+            network.load_state_dict(load_whole(type(network), Path(folder) / name).state_dict())
         models.clear()
 
     # One batch.
@@ -137,7 +138,9 @@ class Trainer:
         self.stop_if_not_finite({**{name: term.mean() for name, term in terms.items()}, "loss": loss})
         self.accelerator.backward(loss)
         if self.accelerator.sync_gradients:
-            self.accelerator.clip_grad_norm_(self.generator.parameters(), run.clip_gradient_norm)
+            norm = self.accelerator.clip_grad_norm_(self.generator.parameters(), run.clip_gradient_norm)
+            if self.accelerator.scaler is None:  # float16's scaler skips such steps itself
+                self.stop_if_not_finite({"gradient": norm})
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {name: term.mean().item() for name, term in terms.items()} | {"loss": loss.item()}
@@ -250,26 +253,21 @@ class Trainer:
 
 
 def build_generator(arguments: Arguments) -> SGENetModel:
-    """The network of the recipe, or the one to start from."""
-    model, spec = arguments.model, dataset_spec(arguments.data.dataset)
-    preset = {"small": SGENetConfig.small, "full": SGENetConfig.full}[model.preset]
-    overrides = {} if model.widths is None else {"widths": model.widths}
-    config = preset(
-        **overrides,
-        id2label=spec.id2label,
-        label_colors=[list(colour) for colour in spec.colors],
-        image_size=arguments.data.crop_size,
-        semantic_guidance=model.semantic_guidance,
-        confidence_evaluation=model.confidence_evaluation,
-        reliability_source=model.reliability_source,
-        tau_reading=model.tau_reading,
-        first_reliability=model.first_reliability,
+    """The network of the recipe, or the one to start from; its classes are those of the data."""
+    spec = dataset_spec(arguments.data.dataset)
+    given = {name: value for name, value in vars(arguments.model).items() if value is not None}
+    preset, start = given.pop("preset"), given.pop("initialize_from", None)
+    given |= {"id2label": spec.id2label, "label2id": {name: index for index, name in spec.id2label.items()}}
+    given |= {"label_colors": [list(color) for color in spec.colors], "image_size": arguments.data.crop_size}
+    if start is None:
+        return SGENetModel({"small": SGENetConfig.small, "full": SGENetConfig.full}[preset](**given))
+    folder = Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
+    before = SGENetConfig.from_pretrained(folder)
+    config = SGENetConfig(**{**before.to_dict(), **given})
+    other_classes = before.num_labels != config.num_labels
+    return SGENetModel.from_pretrained(
+        folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes
     )
-    if model.initialize_from is None:
-        return SGENetModel(config)
-    folder = Path(model.initialize_from)
-    source = folder / "averaged" if (folder / "averaged").is_dir() else folder
-    return SGENetModel.from_pretrained(source, config=config, dtype=torch.float32)
 
 
 def build_discriminator(arguments: Arguments) -> SGENetDiscriminator:
@@ -277,8 +275,23 @@ def build_discriminator(arguments: Arguments) -> SGENetDiscriminator:
     if arguments.model.initialize_from is not None:
         folder = Path(arguments.model.initialize_from) / "discriminator"
         if folder.is_dir():
-            return SGENetDiscriminator.from_pretrained(folder)
+            return load_whole(SGENetDiscriminator, folder)
     return SGENetDiscriminator(SGENetDiscriminatorConfig(width=arguments.loss.discriminator_width))
+
+
+def load_whole(network: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
+    """Loads a network in float32; `transformers` alone would fill what is missing with defaults and random weights.
+
+    Raises:
+        FileNotFoundError: If config.json is missing.
+        ValueError: If weights are.
+    """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} has no config.json: the checkpoint is damaged, resume an older one.")
+    model, loading = network.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    if loading["missing_keys"]:
+        raise ValueError(f"{folder} lacks {', '.join(sorted(loading['missing_keys']))}: resume an older checkpoint.")
+    return model
 
 
 def load_perceptual(options: LossArguments, device: torch.device) -> PerceptualFeatures | None:
@@ -312,12 +325,23 @@ def mean_activations(description: dict) -> dict[str, float]:
     raise ValueError("The JSON file has no `mean_activation...` table of layer -> number.")
 
 
-def load_labeller(name_or_path: str | None, device: torch.device):
-    """A function from photos (B, 3, H, W) in [-1, 1] to class ids (B, H, W), or None."""
+def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.device):
+    """A function from photos (B, 3, H, W) in [-1, 1] to class ids (B, H, W), or None.
+
+    The segmenter's classes are matched by name; what the data set does not know is void.
+
+    Raises:
+        ValueError: If they have no class in common.
+    """
     if name_or_path is None:
         return None
     segmenter = AutoModelForSemanticSegmentation.from_pretrained(name_or_path).to(device).eval()
     processor = AutoImageProcessor.from_pretrained(name_or_path)
+    ids = {name.lower(): index for index, name in spec.id2label.items()}
+    names = [str(segmenter.config.id2label[index]).lower() for index in range(segmenter.config.num_labels)]
+    matched = torch.tensor([ids.get(name, 255) for name in names], device=device)
+    if (matched == 255).all():
+        raise ValueError(f"{name_or_path} knows none of the classes {', '.join(ids)}; its own: {', '.join(names)}.")
     mean, std = (
         torch.tensor(values, device=device)[:, None, None] for values in (processor.image_mean, processor.image_std)
     )
@@ -325,7 +349,7 @@ def load_labeller(name_or_path: str | None, device: torch.device):
     @torch.no_grad()
     def label(photos: torch.Tensor) -> torch.Tensor:
         logits = segmenter((photos * 0.5 + 0.5 - mean) / std).logits
-        return losses.enlarge_to(logits, photos).argmax(dim=1)
+        return matched[losses.enlarge_to(logits, photos).argmax(dim=1)]
 
     return label
 

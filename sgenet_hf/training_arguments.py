@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -41,17 +42,18 @@ class DataArguments:
 
 @dataclass
 class ModelArguments:
-    """Which network; see SGENetConfig."""
+    """Which network; see SGENetConfig. What is not given is the preset's, or that of the weights to start from."""
 
-    preset: str = field(default="small", metadata={"help": "small or full."})
-    widths: list[int] | None = field(
-        default=None, metadata={"help": "Channels of levels 0 to 4, if not the preset's."}
-    )
-    semantic_guidance: bool = True
-    confidence_evaluation: bool = True
-    reliability_source: str = "confidence"
-    tau_reading: str = "hole_quantile"
-    first_reliability: str = "mask"
+    preset: Literal["small", "full"] = "small"
+    widths: list[int] | None = field(default=None, metadata={"help": "Channels of levels 0 to 4."})
+    semantic_guidance: bool | None = None
+    confidence_evaluation: bool | None = None
+    guidance_resolution: str | None = None
+    guidance_probabilities: str | None = None
+    reliability_source: str | None = None
+    tau_reading: str | None = None
+    tau_proportions: list[float] | None = None
+    first_reliability: str | None = None
     initialize_from: str | None = field(
         default=None, metadata={"help": "Start from these weights: a model folder, or a checkpoint of another run."}
     )
@@ -61,10 +63,10 @@ class ModelArguments:
 class LossArguments:
     """Weights of Eq. 10 and its readings. The paper gives none."""
 
-    reconstruction: str = field(default="default", metadata={"help": "default, or literal (Eq. 7 as printed)."})
-    segmentation: str = field(default="default", metadata={"help": "default, or literal (Eq. 9 as printed)."})
-    adversarial_kind: str = field(default="hinge", metadata={"help": "hinge, vanilla or lsgan."})
-    adversarial_on: str = field(default="composite", metadata={"help": "composite, or raw (as printed)."})
+    reconstruction: Literal["default", "literal"] = field(default="default", metadata={"help": "Reading of Eq. 7."})
+    segmentation: Literal["default", "literal"] = field(default="default", metadata={"help": "Reading of Eq. 9."})
+    adversarial_kind: Literal["hinge", "vanilla", "lsgan"] = "hinge"
+    adversarial_on: Literal["composite", "raw"] = field(default="composite", metadata={"help": "raw is as printed."})
     hole_weight: float = field(default=6.0, metadata={"help": "Of the hole against the known part (PConv: 6)."})
     reconstruction_weight: float = 1.0
     segmentation_weight: float = field(default=0.2, metadata={"help": "lambda_s; 5 scales x 0.2 = SGI-Net's 1:1."})
@@ -76,11 +78,11 @@ class LossArguments:
     perceptual_weights: str | None = field(
         default=None, metadata={"help": "VGG weights: .safetensors file or Hub id."}
     )
-    perceptual_architecture: str = "vgg16"
+    perceptual_architecture: Literal["vgg16", "vgg19"] = "vgg16"
     perceptual_layers: list[str] = field(default_factory=lambda: list(PAPER_LAYERS))
     perceptual_scales: str | None = field(
         default=None,
-        metadata={"help": "JSON file whose mean activations (any key that holds them) divide each layer."},
+        metadata={"help": 'JSON file, {"mean_activation": {"relu2_2": 113.9, ...}}, that divides each layer.'},
     )
     texture_window: int = field(
         default=0,
@@ -123,10 +125,6 @@ class RunArguments:
     push_to_hub: str | None = field(default=None, metadata={"help": "Hub id for the final weights."})
     license_file: str | None = field(default=None, metadata={"help": "Terms of the weights, needed to publish them."})
 
-    def __post_init__(self):
-        if self.push_to_hub and not self.license_file:
-            raise ValueError("--push_to_hub needs --license_file: weights follow the terms of their training data.")
-
 
 @dataclass
 class Arguments:
@@ -137,6 +135,16 @@ class Arguments:
     loss: LossArguments
     run: RunArguments
 
+    def __post_init__(self):
+        for part in vars(self).values():
+            for name, hint in get_type_hints(type(part)).items():  # a recipe's values pass by argparse's own check
+                if get_origin(hint) is Literal and getattr(part, name) not in get_args(hint):
+                    raise ValueError(f"{name} is {getattr(part, name)!r}; choose one of {', '.join(get_args(hint))}.")
+        if self.loss.texture_window > self.data.crop_size:
+            raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
+        if self.run.push_to_hub and not self.run.license_file:
+            raise ValueError("push_to_hub needs license_file: weights follow the terms of their training data.")
+
     def flat(self) -> dict:
         """One dictionary, as a recipe would hold it."""
         return {key: value for part in vars(self).values() for key, value in dataclasses.asdict(part).items()}
@@ -146,7 +154,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     """Reads an optional recipe (first argument, `.yaml`) and the command line, which overrules it.
 
     Raises:
-        ValueError: If the recipe holds a name that is not an argument.
+        ValueError: If the recipe holds a name that is not an argument, or a value that is none of the choices.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = HfArgumentParser([DataArguments, ModelArguments, LossArguments, RunArguments], description=__doc__)
@@ -160,9 +168,26 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
         for action in parser._actions:
             if action.dest in recipe:
                 action.default, action.required = expand_variables(recipe[action.dest]), False
-    return Arguments(*parser.parse_args_into_dataclasses(words))
+    parsed = Arguments(*parser.parse_args_into_dataclasses(words))
+    refuse_unset_variables(parsed)
+    return parsed
 
 
 def expand_variables(value):
-    """Fills `$NAME` in a recipe's strings from the environment, so that recipes hold no machine's paths."""
+    """Fills `$NAME` in a recipe's strings from the environment, so that recipes hold no machine's paths.
+
+    Unset variables stay as they are: the command line may still overrule them.
+    """
     return os.path.expandvars(value) if isinstance(value, str) else value
+
+
+def refuse_unset_variables(arguments: Arguments) -> None:
+    """Finds what `expand_variables` could not fill.
+
+    Raises:
+        ValueError: With the name of the variable.
+    """
+    for name, value in arguments.flat().items():
+        if isinstance(value, str) and value.startswith("$"):
+            variable = value[1:].split("/")[0]
+            raise ValueError(f"{name} is {value}: set the environment variable {variable}, or give --{name}.")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 from sgenet_hf import SGENetModel
 from sgenet_hf.data import DATASET_FILE, DATASETS, row_features
-from sgenet_hf.trainer import cut_windows, hole_windows, learning_rate_factor
+from sgenet_hf.trainer import build_generator, cut_windows, hole_windows, learning_rate_factor
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
 from train_accelerate import EpochBatches, main
 
@@ -113,8 +114,11 @@ def test_a_run_killed_in_an_epoch_and_resumed_equals_an_unbroken_one(recipe, tmp
     assert not list(broken.glob("checkpoints/*.partial"))
 
 
-def write_rows(folder: Path, labelled: set[int]) -> None:
+def write_rows(folder: Path, labelled: set[int], classes: tuple[str, ...] | None = None) -> None:
     """Four small scenes as a prepared folder; only some have labels."""
+    spec = dataclasses.asdict(DATASETS["toy"])
+    if classes is not None:
+        spec |= {"classes": classes, "colors": [(0, 0, 0)] * len(classes)}
     rng = np.random.default_rng(0)
     rows = []
     for index in range(4):
@@ -122,7 +126,7 @@ def write_rows(folder: Path, labelled: set[int]) -> None:
         label = Image.fromarray(rng.integers(0, 7, (64, 64), dtype=np.uint8)) if index in labelled else None
         rows.append({"image": image, "label": label, "id": str(index), "group": "toy"})
     folder.mkdir()
-    (folder / DATASET_FILE).write_text(json.dumps(dataclasses.asdict(DATASETS["toy"])))
+    (folder / DATASET_FILE).write_text(json.dumps(spec))
     datasets.Dataset.from_list(rows, features=row_features()).to_parquet(folder / "train-00000-of-00001.parquet")
 
 
@@ -163,6 +167,42 @@ def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_pat
         main([*options, "--resume", str(tmp_path)])
 
 
+def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ["--total_samples", "4", "--tau_reading", "max", "--tau_proportions", "0.9", "0.9", "0.8", "0.8", "0.8"]
+    main([str(recipe), "--output_dir", str(first), *options])
+    checkpoint = first / "checkpoints" / "samples-000000004"
+    arguments = parse_arguments([str(recipe), "--output_dir", str(second), "--initialize_from", str(checkpoint)])
+    generator = build_generator(arguments)
+    assert generator.config.tau_reading == "max" and generator.config.tau_proportions[0] == 0.9
+    assert all(torch.equal(v, weights(first / "final")[k]) for k, v in generator.state_dict().items())
+
+    write_rows(tmp_path / "rows", labelled={0}, classes=("sky", "other"))
+    arguments.data.dataset = str(tmp_path / "rows")
+    other = build_generator(arguments)
+    assert other.config.id2label == {0: "sky", 1: "other"}
+    assert torch.equal(other.encoder.stem.weight, generator.encoder.stem.weight)
+
+    (checkpoint / "discriminator" / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="discriminator has no config"):
+        main([str(recipe), "--output_dir", str(first), *options, "--resume", "latest", "--total_samples", "8"])
+
+
+def test_accumulated_gradients_resume_at_optimiser_steps_only(recipe, tmp_path):
+    """Batches of 2 in fours: checkpoints fall due every 12 samples, and are saved at the multiples of 8 after that."""
+    options = [str(recipe), "--gradient_accumulation_steps", "4", "--adversarial_weight", "0"]
+    main([*options, "--output_dir", str(tmp_path / "unbroken")])
+    main([*options, "--output_dir", str(tmp_path / "broken"), "--max_minutes", "0"])
+    shutil.copytree(
+        tmp_path / "unbroken/checkpoints/samples-000000016", tmp_path / "broken/checkpoints/samples-000000016"
+    )
+    main([*options, "--output_dir", str(tmp_path / "broken"), "--resume", "latest"])
+    names = [folder.name for folder in sorted((tmp_path / "unbroken/checkpoints").iterdir())]
+    assert names == ["samples-000000016", "samples-000000024", "samples-000000040"]
+    expected = weights(tmp_path / "unbroken" / "final")
+    assert all(torch.equal(v, expected[k]) for k, v in weights(tmp_path / "broken" / "final").items())
+
+
 def test_starting_over_when_there_is_nothing_to_resume_is_an_error(recipe, tmp_path):
     with pytest.raises(FileNotFoundError, match="start without --resume"):
         main([str(recipe), "--output_dir", str(tmp_path / "new"), "--resume", "latest"])
@@ -188,13 +228,22 @@ def test_command_line_overrules_the_recipe_and_typos_are_found(recipe, tmp_path,
     arguments = parse_arguments([str(recipe), "--output_dir", "x", "--batch_size", "16"])
     assert arguments.run.batch_size == 16 and arguments.run.total_samples == 40
     assert arguments.data.irregular_masks == "/data/masks"
-    recipe.write_text(TINY_RUN + "bach_size: 3\n")
-    with pytest.raises(ValueError, match="bach_size"):
-        parse_arguments([str(recipe), "--output_dir", "x"])
+    for line, message in (
+        ("bach_size: 3", "bach_size"),
+        ("adversarial_kind: vanila", "hinge, vanilla, lsgan"),
+        ("texture_window: 65", "exceeds crop_size"),
+        ("irregular_masks: $NOT_SET_ANYWHERE/masks", "NOT_SET_ANYWHERE"),
+        ("push_to_hub: me/mine", "license_file"),
+    ):
+        recipe.write_text(TINY_RUN.replace("texture_window: 32", "") + line + "\n")
+        with pytest.raises(ValueError, match=message):
+            parse_arguments([str(recipe), "--output_dir", "x"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_is_understood(path):
+def test_every_recipe_is_understood(path, monkeypatch):
+    monkeypatch.setenv("SGENET_DATA", "/data")
+    monkeypatch.setenv("SGENET_WEIGHTS", "/weights")
     arguments = parse_arguments([str(path)])
     assert arguments.run.total_samples % arguments.run.batch_size == 0
     assert arguments.run.output_dir == f"runs/{path.stem}"
