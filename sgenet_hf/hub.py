@@ -112,7 +112,7 @@ def write_hub_folder(
     Raises:
         FileExistsError: If `out` holds anything already.
         ValueError: If nothing says under which terms the weights may be used.
-        OSError: If `source` is no complete checkpoint.
+        OSError: If `source` is no complete checkpoint, or no folder.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -124,6 +124,8 @@ def write_hub_folder(
         model.save_pretrained(out)
     else:
         folder = Path(BUNDLED.get(os.fspath(source), source))
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder: give a network, a bundled name or a folder with weights.")
         model = load_model(folder, device="cpu")  # what cannot be loaded is not published
         for pattern in CHECKPOINT_FILES:
             for file in folder.glob(pattern):
@@ -204,7 +206,9 @@ def push_to_hub(
             training_data=training_data,
             results=results,
         )
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id  # completes a name without owner
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,

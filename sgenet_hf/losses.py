@@ -107,7 +107,7 @@ def discriminator_loss(real_logits: Features, fake_logits: Features, kind: Adver
             terms.append(mean_per_sample(F.relu(1 - real)) + mean_per_sample(F.relu(1 + fake)))
         elif kind == "vanilla":
             terms.append(mean_per_sample(F.softplus(-real)) + mean_per_sample(F.softplus(fake)))
-        else:
+        else:  # lsgan
             terms.append(mean_per_sample((real - 1) ** 2) + mean_per_sample(fake**2))
     return torch.stack(terms).mean(dim=0)
 
@@ -120,7 +120,7 @@ def adversarial_loss(fake_logits: Features, kind: AdversarialKind = "hinge") -> 
             terms.append(-mean_per_sample(fake))
         elif kind == "vanilla":
             terms.append(mean_per_sample(F.softplus(-fake)))
-        else:
+        else:  # lsgan
             terms.append(mean_per_sample((fake - 1) ** 2))
     return torch.stack(terms).mean(dim=0)
 

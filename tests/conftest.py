@@ -57,13 +57,13 @@ def project_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_folder() -> Path:
+def test_data_folder() -> Path:
     """Folder with data sets, photos and weights that are not part of the project; tests that need it skip without."""
-    folder = os.environ.get("SGENET_SHARED")
+    folder = os.environ.get("SGENET_TEST_DATA")
     if not folder:
-        pytest.skip("SGENET_SHARED does not name a folder with the street data and photos")
+        pytest.skip("SGENET_TEST_DATA does not name a folder with the street data and photos")
     if not Path(folder).is_dir():
-        pytest.skip(f"SGENET_SHARED names {folder}, which is not a folder")
+        pytest.skip(f"SGENET_TEST_DATA names {folder}, which is not a folder")
     return Path(folder)
 
 

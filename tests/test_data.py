@@ -650,9 +650,9 @@ def test_streams_without_ids_get_them(tmp_path):
 # The real street data, where they are
 
 
-def test_the_real_street_data(shared_folder, tmp_path):
+def test_the_real_street_data(test_data_folder, tmp_path):
     """Counts and sizes of the whole set; bytes of three photos."""
-    source = Path(shared_folder) / "data"
+    source = Path(test_data_folder) / "data"
     if not (source / "camvid").is_dir():
         pytest.skip(f"{source} holds no street data")
     splits = list_items("street", source, source / "street_splits", DATASETS["street"])

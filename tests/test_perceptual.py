@@ -71,14 +71,14 @@ def test_errors_name_the_remedy(tmp_path):
         PerceptualFeatures.from_weights(str(tmp_path / "broken.safetensors"))
 
 
-def test_the_shared_vgg_file_has_the_activations_that_its_description_says(shared_folder):
+def test_the_vgg_file_has_the_activations_that_its_description_says(test_data_folder):
     """Its table of mean activations, measured again on other photos, within a factor of two."""
     name = "vgg19_rgb_imagenetnorm_conv1_1-conv3_4"
-    path = shared_folder / "weights" / f"{name}_fp16.safetensors"
+    path = test_data_folder / "weights" / f"{name}_fp16.safetensors"
     described = json.loads((path.parent / f"{name}.json").read_text())["mean_activation_per_layer_60_photos_192px"]
     layers = ("relu1_2", "relu2_2", "relu3_4")
     network = PerceptualFeatures.from_weights(str(path), layers, "vgg19")
-    photos = sorted((shared_folder / "photos").glob("*.jpg"))[:4]
+    photos = sorted((test_data_folder / "photos").glob("*.jpg"))[:4]
     images = [np.asarray(Image.open(photo).convert("RGB").resize((192, 192)), np.float32) for photo in photos]
     with torch.no_grad():
         features = network(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1)
