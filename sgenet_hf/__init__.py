@@ -36,7 +36,7 @@ SGENetConfig.register_for_auto_class()
 SGENetModel.register_for_auto_class("AutoModel")
 SGENetImageProcessor.register_for_auto_class()
 # `model.push_to_hub("owner/name")` publishes our card, the processor and the terms of the weights with the weights.
-SGENetModel.push_to_hub = push_to_hub  # type: ignore[method-assign]
+SGENetModel.push_to_hub = push_to_hub
 
 __all__ = [
     "BUNDLED",
