@@ -33,6 +33,7 @@ from sgenet_hf import SGENetImageProcessor, push_to_hub
 from sgenet_hf.data import (
     InpaintingDataset,
     IterableInpaintingDataset,
+    class_counts,
     collate,
     dataset_spec,
     load_inpainting_dataset,
@@ -48,7 +49,8 @@ logger = logging.getLogger("train")
 # What makes a run the one that it is: a resumed run that changed one of these would be another.
 IDENTITY = (
     "dataset train_split crop_size resize_shorter smallest_scale mask_mix irregular_masks prompt_share seed "
-    "global_batch gradient_accumulation_steps mixed_precision preset widths semantic_guidance confidence_evaluation "
+    "photometric global_batch gradient_accumulation_steps mixed_precision "
+    "preset widths semantic_guidance confidence_evaluation "
     "guidance_resolution guidance_probabilities reliability_source tau_reading tau_proportions first_reliability"
 ).split()
 
@@ -72,8 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
     resume = find_checkpoint(arguments) if run.resume else None
     open_run_folder(arguments, accelerator, resume)
 
-    trainer = Trainer(arguments, accelerator)
     train_set, validation_set = load_data(arguments)
+    counts = class_counts(train_set) if arguments.loss.class_balance else None
+    trainer = Trainer(arguments, accelerator, counts)
     loader = make_loader(arguments, train_set, accelerator)
     bias_ratio = BiasRatio(accelerator.unwrap_model(trainer.generator))
     if run.tracker:
@@ -131,6 +134,7 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
         mask_mix=mix,
         irregular_files=irregular,
         prompt_share=data.prompt_share,
+        photometric=data.photometric,
         **common,
     )
     if data.validation_split is None:

@@ -140,12 +140,34 @@ def feature_matching_loss(fake_features: list[Features], real_features: list[Fea
 
 
 def cross_entropy_loss(
-    logits: torch.Tensor, labels: torch.Tensor, scale: int, ignore_index: int = 255
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    scale: int,
+    ignore_index: int = 255,
+    class_weights: torch.Tensor | None = None,
+    pixel_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Eq. 9 at the scale's own size against shrunk labels (B, H, W). Void is ignored; an all-void sample gives 0."""
+    """Eq. 9 at the scale's own size against shrunk labels (B, H, W). Void is ignored; an all-void sample gives 0.
+
+    The paper counts all pixels alike. `class_weights` (K,), see [`balanced_class_weights`], lets rare classes count
+    more; `pixel_weights` (B, 1, h, w) at the scale's own size weighs the mean, such as the hole against the rest.
+    """
     labels = shrink_labels(labels, scale)
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction="none")
-    return masked_mean_per_sample(losses, (labels != ignore_index).float())
+    losses = F.cross_entropy(logits.float(), labels, weight=class_weights, ignore_index=ignore_index, reduction="none")
+    weights = (labels != ignore_index).float()
+    return masked_mean_per_sample(losses, weights if pixel_weights is None else weights * pixel_weights[:, 0])
+
+
+def balanced_class_weights(counts: torch.Tensor, exponent: float) -> torch.Tensor:
+    """(share of pixels)^-exponent for each class, scaled to a mean of 1 over pixels; at most 20; 0 for absent classes.
+
+    Args:
+        counts: (K,) pixels of each class in the training set.
+        exponent: 0 weighs all pixels alike, 1 all classes.
+    """
+    shares = counts.float() / counts.sum()
+    weights = torch.where(counts > 0, shares.clamp(min=1e-12) ** -exponent, 0.0)
+    return (weights / (weights * shares).sum()).clamp(max=20)
 
 
 def cross_entropy_loss_literal(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int = 255) -> torch.Tensor:

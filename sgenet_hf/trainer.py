@@ -37,8 +37,13 @@ class Progress:
 class Trainer:
     """Both networks, their optimisers, the averaged weights and the two training steps."""
 
-    def __init__(self, arguments: Arguments, accelerator: Accelerator):
+    def __init__(self, arguments: Arguments, accelerator: Accelerator, class_counts: torch.Tensor | None = None):
+        """`class_counts`: pixels of each class in the training set, needed for `class_balance`."""
         self.arguments, self.accelerator, self.progress = arguments, accelerator, Progress()
+        self.class_weights = None
+        if class_counts is not None:
+            weights = losses.balanced_class_weights(class_counts, arguments.loss.class_balance)
+            self.class_weights = weights.to(accelerator.device)
         self.generator = build_generator(arguments)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.features = load_perceptual(arguments.loss, accelerator.device)
@@ -179,16 +184,22 @@ class Trainer:
 
     def segmentation_term(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 9 summed over the scales; 0 for samples without labels, whose heads still take part (DDP needs that)."""
-        labels = batch["labels"]
+        options, labels = self.arguments.loss, batch["labels"]
         unprompted = losses.without_prompted(labels, batch["semantic_prompt"])
         terms = []
         for scale, logits in zip(SCALES, output.logits, strict=True):
             # The coarsest scale is computed before any prompt enters, so it may learn from all pixels.
             wanted = labels if scale == 4 else unprompted
-            if self.arguments.loss.segmentation == "literal":
+            if options.segmentation == "literal":
                 terms.append(losses.cross_entropy_loss_literal(logits, wanted))
-            else:
-                terms.append(losses.cross_entropy_loss(logits, wanted, scale))
+                continue
+            hole = losses.shrink_mask(batch["mask"], scale)
+            pixel_weights = 1 + (options.segmentation_hole_weight - 1) * hole
+            terms.append(
+                losses.cross_entropy_loss(
+                    logits, wanted, scale, class_weights=self.class_weights, pixel_weights=pixel_weights
+                )
+            )
         return {"segmentation": sum(terms)}
 
     def adversarial_terms(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -37,6 +37,9 @@ class DataArguments:
         default=None, metadata={"help": "Folder of irregular mask files, white = hole; generated masks without it."}
     )
     prompt_share: float = field(default=0.15, metadata={"help": "Share of samples with a partial semantic prompt."})
+    photometric: float = field(
+        default=0.0, metadata={"help": "Strength in [0, 1] of random exposure, gamma, contrast and white balance."}
+    )
     num_workers: int = field(default=0, metadata={"help": "Loader processes per rank."})
 
 
@@ -70,6 +73,10 @@ class LossArguments:
     hole_weight: float = field(default=6.0, metadata={"help": "Of the hole against the known part (PConv: 6)."})
     reconstruction_weight: float = 1.0
     segmentation_weight: float = field(default=0.2, metadata={"help": "lambda_s; 5 scales x 0.2 = SGI-Net's 1:1."})
+    class_balance: float = field(
+        default=0.0, metadata={"help": "Exponent of 1 / (a class's share of pixels) in Eq. 9; 0 counts pixels alike."}
+    )
+    segmentation_hole_weight: float = field(default=1.0, metadata={"help": "Of hole pixels in Eq. 9."})
     perceptual_weight: float = field(default=0.0, metadata={"help": "lambda_p."})
     style_weight: float = 0.0
     adversarial_weight: float = field(default=0.0, metadata={"help": "lambda_alpha; 0 trains no discriminator."})
@@ -142,6 +149,12 @@ class Arguments:
                     raise ValueError(f"{name} is {getattr(part, name)!r}; choose one of {', '.join(get_args(hint))}.")
         if self.loss.texture_window > self.data.crop_size:
             raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
+        if self.loss.class_balance and (self.data.streaming or self.data.label_model):
+            raise ValueError("class_balance counts prepared labels first: not with streaming or label_model.")
+        if self.loss.segmentation == "literal" and (
+            self.loss.class_balance or self.loss.segmentation_hole_weight != 1
+        ):
+            raise ValueError("The literal Eq. 9 counts all pixels alike: class_balance 0, segmentation_hole_weight 1.")
         if self.run.push_to_hub and not self.run.license_file:
             raise ValueError("push_to_hub needs license_file: weights follow the terms of their training data.")
 

@@ -20,10 +20,12 @@ from sgenet_hf.data import (
     DATASETS,
     InpaintingDataset,
     IterableInpaintingDataset,
+    class_counts,
     collate,
     dataset_spec,
     decode_image,
     load_inpainting_dataset,
+    relight,
 )
 from sgenet_hf.layouts import list_items
 from sgenet_hf.prepare import BrokenFilesError, encode_labels, prepare
@@ -539,6 +541,50 @@ def test_scaled_crops_keep_photo_and_labels_together():
         shown = (sample["pixel_values"][0] + 1) * 127.5 / 60
         assert (shown - sample["labels"]).abs().median() < 0.1
         assert (shown.round() == sample["labels"]).float().mean() > 0.75
+
+
+def test_light_changes_the_photo_and_nothing_else(toy_rows):
+    options = {"size": 64, "num_labels": 7, "mask_mix": {"boxes": 1}}
+    plain = InpaintingDataset(toy_rows, **options)[0]
+    relit = InpaintingDataset(toy_rows, photometric=1.0, **options)[0]
+    assert (plain["pixel_values"] - relit["pixel_values"]).abs().mean() > 0.02
+    for name in ("labels", "mask"):
+        assert torch.equal(plain[name], relit[name])
+    judged = InpaintingDataset(toy_rows, photometric=1.0, train=False, **options)[0]
+    assert torch.equal(judged["pixel_values"], InpaintingDataset(toy_rows, train=False, **options)[0]["pixel_values"])
+
+
+def test_relit_photos_keep_their_order_of_brightness():
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    for seed in range(20):
+        relit = relight(ramp, np.random.default_rng(seed), 1.0)[0].astype(int)
+        assert (np.diff(relit, axis=0) >= 0).all()
+    assert np.array_equal(relight(ramp, np.random.default_rng(0), 0.0), ramp)
+
+
+def test_classes_are_counted_without_void(toy_rows):
+    label = Image.new("L", (64, 64), 1)
+    label.paste(3, (0, 0, 32, 32))
+    label.paste(255, (32, 32, 64, 64))
+    row = {"image": Image.new("RGB", (64, 64)), "label": label, "id": "a", "group": "a"}
+    samples = InpaintingDataset([row, row], size=64, resize_shorter=64, num_labels=4)
+    assert class_counts(samples).tolist() == [0, 4096, 0, 2048]
+    assert (
+        class_counts(InpaintingDataset([row], size=64, resize_shorter=64, num_labels=4, ignore_index=3)).sum() == 2048
+    )
+    unlabelled = InpaintingDataset([{**row, "label": None}], size=64, resize_shorter=64, num_labels=4)
+    with pytest.raises(ValueError, match="class_balance"):
+        class_counts(unlabelled)
+
+
+def test_a_description_of_another_version_says_to_prepare_again(street, tmp_path):
+    out = tmp_path / "street"
+    prepare("street", street, out, progress=False)
+    facts = json.loads((out / "dataset.json").read_text())
+    del facts["classes"]
+    (out / "dataset.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="prepare it again"):
+        dataset_spec(str(out))
 
 
 def test_evaluation_takes_the_centre_of_the_whole_photo():

@@ -114,6 +114,32 @@ def test_void_is_ignored_and_an_all_void_sample_gives_zero_not_nan():
         assert gradient[1].abs().max() == 0 and gradient[0, :, 8:].abs().max() == 0 and gradient.isfinite().all()
 
 
+def test_balanced_weights_lift_rare_classes_and_keep_the_mean():
+    counts = torch.tensor([900, 90, 10, 0])
+    weights = losses.balanced_class_weights(counts, 0.5)
+    torch.testing.assert_close((weights * counts).sum() / counts.sum(), torch.tensor(1.0))
+    torch.testing.assert_close(weights[2] / weights[0], torch.tensor(90.0).sqrt())
+    assert weights[3] == 0
+    torch.testing.assert_close(losses.balanced_class_weights(counts, 0.0), torch.tensor([1.0, 1, 1, 0]))
+    assert losses.balanced_class_weights(torch.tensor([10**6, 1]), 1.0).max() == 20
+
+
+def test_class_and_pixel_weights_of_cross_entropy():
+    labels = torch.zeros(1, 8, 8, dtype=torch.long)
+    labels[..., 4:] = 1
+    logits = torch.zeros(1, 2, 8, 8)
+    logits[:, 0] = 5  # right on the left half, wrong on the right half
+    plain = losses.cross_entropy_loss(logits, labels, 0)
+    assert losses.cross_entropy_loss(logits, labels, 0, class_weights=torch.tensor([1.0, 3.0])) > 2 * plain
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1
+    assert losses.cross_entropy_loss(logits, labels, 0, pixel_weights=left) < 0.01
+    ones = losses.cross_entropy_loss(
+        logits, labels, 0, class_weights=torch.ones(2), pixel_weights=torch.ones(1, 1, 8, 8)
+    )
+    torch.testing.assert_close(ones, plain)
+
+
 def test_prompted_pixels_are_not_trained_on():
     labels, prompt = torch.ones(1, 4, 4, dtype=torch.long), torch.full((1, 4, 4), -1)
     prompt[:, 0] = 1
