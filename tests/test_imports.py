@@ -25,11 +25,20 @@ ARROWS: dict[str, set[str]] = {
     "perceptual": set(),
     "photos": set(),
     "discriminator": set(),
+    "segmenters": set(),
     # The network and what surrounds it.
     "modeling_sgenet": {"configuration_sgenet"},
     "image_processing_sgenet": {"configuration_sgenet", "photos"},
     "regions": {"masks"},
-    "pipeline": {"configuration_sgenet", "image_processing_sgenet", "masks", "modeling_sgenet", "photos", "regions"},
+    "pipeline": {
+        "configuration_sgenet",
+        "image_processing_sgenet",
+        "masks",
+        "modeling_sgenet",
+        "photos",
+        "regions",
+        "segmenters",
+    },
     "hub": {"configuration_sgenet", "image_processing_sgenet", "modeling_sgenet", "pipeline"},
     # Data.
     "catalog": {"toy"},
@@ -47,6 +56,7 @@ ARROWS: dict[str, set[str]] = {
         "losses",
         "modeling_sgenet",
         "perceptual",
+        "segmenters",
         "training_arguments",
     },
     # The command line.
