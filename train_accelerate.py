@@ -40,6 +40,7 @@ from sgenet_hf.data import (
     load_inpainting_dataset,
 )
 from sgenet_hf.masks import IrregularMaskFiles
+from sgenet_hf.photos import whole_file
 from sgenet_hf.trainer import BiasRatio, Progress, Trainer
 from sgenet_hf.training_arguments import Arguments, RunArguments, parse_arguments
 from sgenet_hf.validation import validate
@@ -47,13 +48,12 @@ from sgenet_hf.validation import validate
 
 logger = logging.getLogger("train")
 
-# What makes a run the one that it is: a resumed run that changed one of these would be another.
-IDENTITY = (
-    "dataset train_split crop_size resize_shorter smallest_scale mask_mix irregular_masks prompt_share seed "
-    "photometric global_batch gradient_accumulation_steps mixed_precision "
-    "preset widths semantic_guidance confidence_evaluation "
-    "guidance_resolution guidance_probabilities reliability_source tau_reading tau_proportions first_reliability"
-).split()
+# What may change when a run is resumed: when and what it says, how fast it runs. All else makes the run the one it is.
+MAY_CHANGE = set(
+    "output_dir max_minutes log_every_samples validate_every_samples validation_split validation_samples "
+    "validation_mask save_every_samples keep_checkpoints resume num_workers tracker push_to_hub license_file "
+    "channels_last activation_checkpointing cpu initialize_from perceptual_weights perceptual_scales".split()
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,7 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     if resume is not None:
         accelerator.load_state(str(resume))
         if accelerator.is_main_process:
-            forget_later_lines(Path(run.output_dir) / "log.jsonl", trainer.progress.samples)
+            forget_what_came_later(Path(run.output_dir), trainer.progress.samples)
+        accelerator.wait_for_everyone()
         logger.info("Resumed %s at %d samples.", resume, trainer.progress.samples)
 
     progress, started = trainer.progress, time.monotonic()
@@ -124,8 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
 def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
     """Training samples, and validation samples if a split is named."""
     data, run, spec = arguments.data, arguments.run, dataset_spec(arguments.data.dataset)
-    common = {"size": data.crop_size, "num_labels": spec.num_labels, "seed": run.seed}
     irregular = None if data.irregular_masks is None else IrregularMaskFiles(data.irregular_masks)
+    common = {"size": data.crop_size, "num_labels": spec.num_labels, "seed": run.seed, "irregular_files": irregular}
     mix = {kind: float(weight) for kind, weight in (entry.split("=") for entry in data.mask_mix)}
     kind = IterableInpaintingDataset if data.streaming else InpaintingDataset
     train_set = kind(
@@ -133,7 +134,6 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
         resize_shorter=data.resize_shorter,
         scale_range=(data.smallest_scale, 1.0),
         mask_mix=mix,
-        irregular_files=irregular,
         prompt_share=data.prompt_share,
         photometric=data.photometric,
         **common,
@@ -225,11 +225,25 @@ def out_of_time(started: float, max_minutes: float | None, accelerator: Accelera
     return bool(accelerator.reduce(late, reduction="sum") > 0)
 
 
-def forget_later_lines(path: Path, samples: int) -> None:
-    """Drops what a killed run logged after the checkpoint that is resumed: those samples come again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if json.loads(line)["samples"] <= samples]
-        path.write_text("".join(f"{line}\n" for line in lines))
+def forget_what_came_later(folder: Path, samples: int) -> None:
+    """Drops log lines and sets aside checkpoints later than the one that is resumed: those samples come again."""
+    log_file = folder / "log.jsonl"
+    if log_file.exists():
+        kept = []
+        for line in log_file.read_text().splitlines():
+            try:
+                if json.loads(line)["samples"] <= samples:
+                    kept.append(f"{line}\n")
+            except json.JSONDecodeError:  # the line at which the run was killed
+                continue
+        with whole_file(log_file) as temporary:
+            temporary.write_text("".join(kept))
+    for later in (folder / "checkpoints").glob("samples-*[0-9]"):
+        if int(later.name.split("-")[1]) > samples:
+            aside = later.with_name(f"{later.name}.superseded")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(later, aside)
+            logger.warning("%s is later than the checkpoint resumed; set aside as %s.", later.name, aside.name)
 
 
 def mean_terms(steps: list[dict[str, float]]) -> dict[str, float]:
@@ -294,7 +308,7 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
         if resume is None:
             raise FileExistsError(f"{folder} holds a run: add `--resume latest`, or give another --output_dir.")
         before = json.loads((folder / "arguments.json").read_text())
-        changed = [name for name in IDENTITY if before.get(name) != record[name]]
+        changed = [name for name in record if name not in MAY_CHANGE and before.get(name) != record[name]]
         if changed:
             raise ValueError(
                 f"A resumed run must stay the same, but {', '.join(changed)} changed. Undo that, or start a new run "
@@ -351,8 +365,12 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
     complete = trainer.progress.samples >= arguments.run.total_samples
     if accelerator.is_main_process:
         final = Path(arguments.run.output_dir) / "final"
-        trainer.averaged.save_pretrained(final)
-        SGENetImageProcessor().save_pretrained(final)
+        partial = final.with_name("final.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        trainer.averaged.save_pretrained(partial)
+        SGENetImageProcessor().save_pretrained(partial)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
         state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"
         logger.info("%s: %d samples, averaged weights in %s.", state, trainer.progress.samples, final)
         if complete and arguments.run.push_to_hub:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import runpy
 import sys
 from collections import Counter
@@ -30,9 +31,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from .hub import file_beside, network_name
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
-from .pipeline import BUNDLED, STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
+from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
 from .visualization import class_palette, draw_reliability
 
 
@@ -119,6 +121,7 @@ def prepare_command(arguments: argparse.Namespace) -> int:
         arguments.out,
         splits_folder=arguments.splits_folder,
         shard_rows=arguments.shard_rows,
+        resize_shorter=arguments.resize_shorter,
     )
     for split, count in counts.items():
         print(f"{split}: {count} photos")
@@ -136,6 +139,8 @@ def masks_command(arguments: argparse.Namespace) -> int:
             yield evaluation_mask(arguments.name, arguments.seed, index, height, width, irregular_files=files)
 
     names, written = [], []
+    if foreign := sorted(path.name for path in arguments.out.glob("*.png")):
+        raise FileExistsError(f"{arguments.out} holds pictures already ({foreign[0]} ...): name a new folder.")
     for index, mask in enumerate(tqdm(masks(), total=arguments.count, unit="mask", disable=None)):
         names.append(f"{index:0{digits}d}.png")
         _save(Image.fromarray(mask), arguments.out / names[-1])
@@ -153,11 +158,8 @@ def info_command(arguments: argparse.Namespace) -> int:
     """`sgenet info`: what a checkpoint is, and what it costs to run."""
     model = load_model(arguments.checkpoint, device="cpu")
     config: Any = model.config
-    network = "Base-Net"
-    if config.semantic_guidance:
-        network = "SGE-Net" if config.confidence_evaluation else "SG-Net"
     facts = {
-        "network": network,
+        "network": network_name(config),
         "parameters": f"{model.num_parameters():,}",
         "type": str(model.dtype).removeprefix("torch."),
         "GFLOP at 256x256": f"{count_flop(model) / 1e9:.1f} (2 x MAC)",
@@ -170,7 +172,7 @@ def info_command(arguments: argparse.Namespace) -> int:
             f"tau reading {config.tau_reading}, proportions {' '.join(map(str, config.tau_proportions))} "
             f"(scale 4 to 0), first {config.first_reliability}, from {config.reliability_source}"
         )
-    facts["training data"] = training_note(arguments.checkpoint)
+    facts["terms"] = terms(arguments.checkpoint)
     for name, value in facts.items():
         print(f"{name + ':':<18} {value}")
     return ALL_WELL
@@ -187,16 +189,14 @@ def count_flop(model: PreTrainedModel, side: int = 256) -> int:
     return counter.get_total_flops()
 
 
-def training_note(checkpoint: str) -> str:
-    """What the files beside the weights say about the photos that they were trained on, and so about their use."""
-    folder = Path(BUNDLED.get(checkpoint, checkpoint))
-    licence = folder / "LICENSE"
-    if not licence.is_file():
+def terms(checkpoint: str) -> str:
+    """The first paragraph of the LICENSE beside the weights, and where the rest is."""
+    licence = file_beside(checkpoint, "LICENSE")
+    if licence is None:
         return "no LICENSE beside the weights; ask who trained them"
-    text = licence.read_text(encoding="utf-8").strip()
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    told = [paragraph for paragraph in paragraphs if "trained on" in paragraph][:1] or paragraphs[:1]
-    return f"{told[0]} (terms: {licence})"
+    paragraphs = licence.read_text(encoding="utf-8").strip().split("\n\n")
+    text = [paragraph for paragraph in paragraphs if not re.search(r"^[=-]{3,}$", paragraph, re.MULTILINE)]
+    return f"{' '.join((text or paragraphs)[0].split())} (all of it: {licence})"
 
 
 def serve_command(arguments: argparse.Namespace) -> int:
@@ -373,6 +373,12 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("out", type=Path, help="folder to write; a stopped run goes on where it stopped")
     prepare.add_argument("--splits-folder", type=Path, help="folder with train.txt, dev.txt and report.txt (street)")
     prepare.add_argument("--shard-rows", type=_positive, default=500, help="photos per shard (default 500)")
+    prepare.add_argument(
+        "--resize-shorter",
+        type=_positive,
+        metavar="PIXELS",
+        help="shorter side (default: the paper's)",
+    )
 
     masks = command("masks", masks_command, "Write an evaluation mask set as PNG files, white = hole.")
     masks.add_argument("name", help=f"{', '.join(MASK_SETS)}, or centre-N")
@@ -398,7 +404,13 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mask", type=Path, nargs="?", help="mask, white = hole: one for all photos, or a folder matched by stem"
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, help="file, or folder")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="file, or folder; PNG keeps known pixels bit for bit, JPEG encodes all of them again",
+    )
     parser.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
     parser.add_argument("--remove", type=_names, metavar="CLASS,...", help="remove what belongs to these classes")
     parser.add_argument(

@@ -3,6 +3,8 @@
 The paper gives no widths, thresholds or kernel sizes; every default here is our choice.
 """
 
+from dataclasses import fields
+from difflib import get_close_matches
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -78,7 +80,21 @@ class SGENetConfig(PreTrainedConfig):
             kwargs["num_labels"] = 8  # Outdoor Scenes, the paper's first data set
         if self.id2label is not None and self.label2id is None:
             self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        names = [field.name for field in fields(self)]
+        for unknown in kwargs:  # transformers takes any name; one that is almost ours is a slip
+            if close := get_close_matches(unknown, names, n=1, cutoff=0.85):
+                raise ValueError(f"Unknown setting `{unknown}`: did you mean `{close[0]}`?")
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in `transformers`; another number of classes also drops the colours of the stored ones."""
+        names = kwargs.get("id2label")
+        wanted = kwargs.get("num_labels") if names is None else len(names)
+        colors = config_dict.get("label_colors")
+        if wanted is not None and colors is not None and len(colors) != wanted:
+            config_dict = {**config_dict, "label_colors": None}
+        return super().from_dict(config_dict, **kwargs)
 
     @classmethod
     def small(cls, **overrides) -> "SGENetConfig":

@@ -70,6 +70,12 @@ def load_inpainting_dataset(name_or_path: str, split: str, streaming: bool = Fal
         if not files:
             splits = sorted({path.name.rsplit("-", 3)[0] for path in shards})
             raise ValueError(f"{folder} has no split {split!r}, but {', '.join(splits)}.")
+        promised = {int(name.rsplit("-of-", 1)[1].split(".")[0]) for name in files if "-of-" in name}
+        if promised and promised != {len(files)}:
+            raise ValueError(
+                f"{folder} holds {len(files)} of {max(promised)} shards of {split!r}: copy it again, or run `sgenet "
+                "prepare` again to finish it."
+            )
         rows = datasets.load_dataset("parquet", data_files=files, split="train", streaming=streaming)
     elif not folder.is_dir() and (folder.is_absolute() or name_or_path.startswith(".") or len(folder.parts) > 2):
         raise FileNotFoundError(f"No folder {folder}: run `sgenet prepare` first, or name a data set on the Hub.")
@@ -268,6 +274,11 @@ class _SampleMaker:
             raise ValueError(f"Label of {row.get('id', index)!r} is a colour image: store class ids (modes L or P).")
         if self.ignore_index != IGNORE_INDEX:
             labels = np.where(labels == self.ignore_index, IGNORE_INDEX, labels)
+        if (unknown := labels[(labels != IGNORE_INDEX) & (labels >= self.num_labels)]).size:
+            raise ValueError(
+                f"Label of {row.get('id', index)!r} holds class {unknown.max()}, but there are {self.num_labels} "
+                f"classes, and {self.ignore_index} for void: prepare the data with their classes."
+            )
         mask = self._mask(rng, index)
         prompt = np.full(labels.shape, -1, dtype=np.int64)
         if self.prompt_share and rng.random() < self.prompt_share:

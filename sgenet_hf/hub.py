@@ -15,6 +15,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from safetensors.torch import save_file
 from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.utils import cached_file
 
 from .configuration_sgenet import SGENetConfig
 from .image_processing_sgenet import SGENetImageProcessor
@@ -23,7 +24,22 @@ from .pipeline import BUNDLED, load_model
 
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
-CHECKPOINT_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "LICENSE")
+CHECKPOINT_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "LICENSE",
+    "TRAINING.md",
+    "evaluation.json",
+)
+SCORES = {  # names in a result file of eval/run.py -> type and name on the card
+    "hole_psnr": ("psnr", "PSNR in the hole, dB"),
+    "hole_ssim": ("ssim", "SSIM in the hole"),
+    "hole_sharpness_ratio": ("sharpness_ratio", "sharpness in the hole, fill over truth"),
+    "FD-mobilenet_v2": ("feature_distance", "Frechet distance of MobileNetV2 features (not FID)"),
+    "hole_mean_iou": ("mean_iou", "mean IoU in the hole"),
+}
 MODEL_AUTO_MAP = {
     "AutoConfig": "configuration_sgenet.SGENetConfig",
     "AutoModel": "modeling_sgenet.SGENetModel",
@@ -47,6 +63,7 @@ def render_model_card(
     license_name: str = "research-only-weights",
     training_data: str | None = None,
     results: Sequence[EvalResult] = (),
+    tags: Sequence[str] = (),
 ) -> ModelCard:
     """Fills `model_card.md`.
 
@@ -57,6 +74,7 @@ def render_model_card(
         license_name: Short name of those terms for the metadata (`license: other`).
         training_data: A sentence or more on what the weights were trained on.
         results: Scores for the table and the metadata's `model-index`.
+        tags: More tags for the metadata.
     """
     model_name = repo_id.split("/")[-1]
     card_data = ModelCardData(
@@ -65,7 +83,7 @@ def render_model_card(
         license="other",
         license_name=license_name,
         license_link="LICENSE",
-        tags=["image-inpainting", "semantic-segmentation", "sgenet", "custom_code"],
+        tags=["image-inpainting", "semantic-segmentation", "sgenet", "custom_code", *tags],
         model_name=model_name,
         eval_results=list(results) or None,
     )
@@ -94,6 +112,8 @@ def write_hub_folder(
     license_name: str = "research-only-weights",
     training_data: str | None = None,
     results: Sequence[EvalResult] = (),
+    tags: Sequence[str] = (),
+    max_shard_size: int | str = "50GB",
 ) -> Path:
     """Writes everything that a published checkpoint holds. The weights of a folder are copied, not converted.
 
@@ -101,10 +121,13 @@ def write_hub_folder(
         source: A network, the name of a bundled checkpoint, or a folder that `save_pretrained` wrote.
         out: Folder to write to; made if missing, and must be empty.
         repo_id: The name that the card tells its readers to load.
-        license_file: Terms of the weights. May be left out where `source` is a folder that holds a LICENSE.
+        license_file: Terms of the weights. May be left out where `source` is a folder that holds a LICENSE, or a
+            network that was loaded from one.
         license_name: Short name of those terms.
-        training_data: See [`render_model_card`].
-        results: See [`render_model_card`].
+        training_data: See [`render_model_card`]; by default the first paragraph of a TRAINING.md in the folder.
+        results: See [`render_model_card`]; by default those of an `evaluation.json` in the folder (`eval/run.py`).
+        tags: See [`render_model_card`].
+        max_shard_size: Of a network's weight files; a folder's are copied as they are.
 
     Returns:
         `out`.
@@ -121,7 +144,11 @@ def write_hub_folder(
 
     if isinstance(source, SGENetModel):
         model = source
-        model.save_pretrained(out)
+        model.save_pretrained(out, max_shard_size=max_shard_size)
+        # Whatever was done to the weights since they were loaded, the terms of their data hold.
+        for name in ("LICENSE", "preprocessor_config.json"):
+            if file := file_beside(model.name_or_path, name):
+                shutil.copyfile(file, out / name)
     else:
         folder = Path(BUNDLED.get(os.fspath(source), source))
         if not folder.is_dir():
@@ -130,6 +157,8 @@ def write_hub_folder(
         for pattern in CHECKPOINT_FILES:
             for file in folder.glob(pattern):
                 shutil.copyfile(file, out / file.name)
+        training_data = training_data or first_paragraph(out / "TRAINING.md")
+        results = results or results_of(out / "evaluation.json")
     if not (out / "preprocessor_config.json").exists():
         SGENetImageProcessor().save_pretrained(out)
     if license_file is not None:
@@ -154,6 +183,7 @@ def write_hub_folder(
         license_name=license_name,
         training_data=training_data,
         results=results,
+        tags=tags,
     )
     card.save(out / "README.md")
     return out
@@ -170,8 +200,11 @@ def push_to_hub(
     private: bool | None = None,
     revision: str | None = None,
     commit_message: str = "Upload SGE-Net",
+    commit_description: str | None = None,
     create_pr: bool = False,
     token: str | bool | None = None,
+    tags: Sequence[str] = (),
+    max_shard_size: int | str = "50GB",
 ) -> str:
     """Publishes a checkpoint in one commit, with our card in place of a generated one.
 
@@ -185,8 +218,11 @@ def push_to_hub(
         private: Whether a repository that is made here is private.
         revision: Branch to commit to.
         commit_message: Title of the commit.
+        commit_description: Text of the commit.
         create_pr: Opens a pull request in place of a commit to the branch.
         token: A Hub token; by default the one of `hf auth login` or `HF_TOKEN`.
+        tags: See [`render_model_card`].
+        max_shard_size: See [`write_hub_folder`].
 
     Returns:
         The address of the commit.
@@ -205,6 +241,8 @@ def push_to_hub(
             license_name=license_name,
             training_data=training_data,
             results=results,
+            tags=tags or (),
+            max_shard_size=max_shard_size,
         )
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id  # completes a name without owner
         if revision is not None:
@@ -214,9 +252,60 @@ def push_to_hub(
             folder_path=folder,
             revision=revision,
             commit_message=commit_message,
+            commit_description=commit_description,
             create_pr=create_pr,
         )
     return str(commit.commit_url)
+
+
+def file_beside(checkpoint: str | os.PathLike, name: str) -> Path | None:
+    """A file beside the weights of a bundled name, folder or Hub id; None if there is no such file or checkpoint."""
+    if not checkpoint:
+        return None
+    folder = Path(BUNDLED.get(os.fspath(checkpoint), checkpoint))
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    try:
+        found = cached_file(os.fspath(checkpoint), name, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError):  # no such repository, or no name of one
+        return None
+    return None if found is None else Path(found)
+
+
+def first_paragraph(file: Path) -> str | None:
+    """The first paragraph of a Markdown file below its title, or None without one."""
+    if not file.is_file():
+        return None
+    paragraphs = file.read_text(encoding="utf-8").strip().split("\n\n")
+    return next((paragraph for paragraph in paragraphs if not paragraph.startswith("#")), None)
+
+
+def results_of(file: Path) -> list[EvalResult]:
+    """The scores of the one checkpoint in a result file of `eval/run.py`, per data set, split and source of photos.
+
+    Scores of classical fills, beside which ours stand in the file, are left out; so is everything if the file holds
+    several checkpoints. Without a file there are none.
+    """
+    if not file.is_file():
+        return []
+    record = json.loads(file.read_text(encoding="utf-8"))
+    rows = [row for row in record["results"] if "hole_psnr" in row and "hole_mean_iou" in row]
+    if len({row["system"] for row in rows}) != 1:
+        return []
+    return [
+        EvalResult(
+            task_type="image-to-image",
+            dataset_type=row["data"],
+            dataset_name=f"{row['data']} ({row['domain']}, N = {row['n']}, hole {row['masks']})",
+            dataset_split=row["split"],
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(row[score], 4),
+        )
+        for row in rows
+        for score, (kind, name) in SCORES.items()
+        if score in row
+    ]
 
 
 def _add_auto_map(config_file: Path, auto_map: dict[str, str]) -> None:

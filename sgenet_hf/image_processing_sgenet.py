@@ -299,6 +299,23 @@ def nearest(plane: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return plane
 
 
+def shrink_prompt(prompt: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Brings a semantic prompt to `size`; a cell takes the class that covers most of what is prompted in it, so that
+    thin strokes survive.
+
+    Args:
+        prompt: integers (H, W), class ids, negative = the network decides.
+        size: height, width; a prompt that is not larger on both sides is enlarged by nearest.
+    """
+    if prompt.shape == size:
+        return prompt
+    if prompt.shape[0] < size[0] or prompt.shape[1] < size[1]:
+        return nearest(prompt, size)
+    ids = np.unique(prompt[prompt >= 0])
+    shares = np.stack([np.full(size, _SLIVER), *(_shrink_plane(prompt == index, size) for index in ids)])
+    return np.array([-1, *ids])[shares.argmax(axis=0)]
+
+
 def largest_class(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Enlarges logits (num_labels, h, w) and takes the largest: int64 (H, W).
 

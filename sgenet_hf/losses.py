@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 
-AdversarialKind = Literal["hinge", "vanilla", "lsgan"]
+AdversarialKind = Literal["hinge", "vanilla", "lsgan", "literal"]
 Features = tuple[torch.Tensor, ...]
 
 
@@ -99,30 +99,36 @@ def gram_matrix(features: torch.Tensor) -> torch.Tensor:
 def discriminator_loss(real_logits: Features, fake_logits: Features, kind: AdversarialKind = "hinge") -> torch.Tensor:
     """Eq. 8 from the discriminator's side, averaged over its scales; `*_logits` hold one patch map per scale.
 
-    `"vanilla"` is Eq. 8 with its slip 1 - log D read as log(1 - D).
+    `"vanilla"` is Eq. 8 with its slip 1 - log D read as log(1 - D); `"literal"` also sums over the scales, as printed.
     """
     terms = []
     for real, fake in zip(real_logits, fake_logits, strict=True):
         if kind == "hinge":
             terms.append(mean_per_sample(F.relu(1 - real)) + mean_per_sample(F.relu(1 + fake)))
-        elif kind == "vanilla":
+        elif kind in ("vanilla", "literal"):
             terms.append(mean_per_sample(F.softplus(-real)) + mean_per_sample(F.softplus(fake)))
         else:  # lsgan
             terms.append(mean_per_sample((real - 1) ** 2) + mean_per_sample(fake**2))
-    return torch.stack(terms).mean(dim=0)
+    return torch.stack(terms).sum(dim=0) if kind == "literal" else torch.stack(terms).mean(dim=0)
 
 
 def adversarial_loss(fake_logits: Features, kind: AdversarialKind = "hinge") -> torch.Tensor:
-    """Eq. 8 from the generator's side (non-saturating), averaged over the discriminator's scales."""
+    """Eq. 8 from the generator's side (non-saturating), averaged over the discriminator's scales.
+
+    `"literal"` is the other half of the printed game, min log(1 - D) summed over the scales; its gradient fades where
+    the discriminator is sure.
+    """
     terms = []
     for fake in fake_logits:
         if kind == "hinge":
             terms.append(-mean_per_sample(fake))
         elif kind == "vanilla":
             terms.append(mean_per_sample(F.softplus(-fake)))
+        elif kind == "literal":
+            terms.append(-mean_per_sample(F.softplus(fake)))
         else:  # lsgan
             terms.append(mean_per_sample((fake - 1) ** 2))
-    return torch.stack(terms).mean(dim=0)
+    return torch.stack(terms).sum(dim=0) if kind == "literal" else torch.stack(terms).mean(dim=0)
 
 
 def feature_matching_loss(fake_features: list[Features], real_features: list[Features]) -> torch.Tensor:

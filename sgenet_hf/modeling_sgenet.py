@@ -412,7 +412,7 @@ class SGENetModel(SGENetPreTrainedModel):
         Raises:
             ValueError: If the shapes do not fit together or a padded photo is not at the top left.
         """
-        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask)
+        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels)
         if pixel_mask is not None:
             output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled)
             return output if self._wants_dict(return_dict) else output.to_tuple()
@@ -538,8 +538,9 @@ def check_inputs(
     mask: torch.Tensor,
     semantic_prompt: torch.Tensor | None,
     pixel_mask: torch.Tensor | None,
+    num_labels: int,
 ) -> None:
-    """Compares the shapes of the model's inputs.
+    """Compares the shapes of the model's inputs, and the prompt's ids with the classes.
 
     Raises:
         ValueError: If one does not fit, with the shape that would.
@@ -554,6 +555,12 @@ def check_inputs(
             raise ValueError(f"`{name}` must have shape {(batch_size, height, width)}, got {tuple(plane.shape)}.")
     if semantic_prompt is not None and semantic_prompt.is_floating_point():
         raise ValueError("`semantic_prompt` holds class ids; give integers, -1 where the network may decide.")
+    if semantic_prompt is None or semantic_prompt.is_meta or torch.compiler.is_compiling():
+        return  # nothing, no values, or a graph that may not depend on values
+    lowest, highest = semantic_prompt.aminmax()
+    if lowest < -1 or highest >= num_labels:
+        wrong = int(highest if highest >= num_labels else lowest)
+        raise ValueError(f"`semantic_prompt` holds {wrong}; ids run from 0 to {num_labels - 1}, -1 leaves it open.")
 
 
 def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import secrets
 import struct
 import warnings
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import get_sampling
 
 
@@ -298,6 +299,7 @@ def _photo_from_image(image: Image.Image, name: str, lost: Sequence[str] = ()) -
         metadata |= {key: upright.info[key] for key in ("exif", "xmp") if key in upright.info}
         if image.format == "TIFF" and (kept := _descriptive_exif(image)):
             metadata["exif"] = kept
+        metadata = _without_thumbnails(metadata)
     except (SyntaxError, ValueError, KeyError, TypeError, struct.error, OSError):
         orientation, upright = 1, image
         metadata.pop("exif", None)
@@ -317,6 +319,20 @@ def _photo_from_image(image: Image.Image, name: str, lost: Sequence[str] = ()) -
         rotated=orientation in (5, 6, 7, 8),
         warnings=tuple(f"{name}: {note}." for note in notes),
     )
+
+
+def _without_thumbnails(metadata: dict[str, Any]) -> dict[str, Any]:
+    """EXIF and XMP without their small copies of the photo, which would still show what was removed."""
+    if "exif" in metadata:
+        probe, rest = Image.Exif(), Image.Exif()
+        for copy in (probe, rest):
+            copy.load(metadata["exif"])
+        if probe.get_ifd(ExifTags.IFD.IFD1):
+            metadata = metadata | {"exif": rest.tobytes()}  # Pillow writes all directories but one never looked into
+    if "xmp" in metadata:
+        xmp = metadata["xmp"] if isinstance(metadata["xmp"], bytes) else metadata["xmp"].encode()
+        metadata = metadata | {"xmp": re.sub(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>", b"", xmp, flags=re.DOTALL)}
+    return metadata
 
 
 def _pixels(image: Image.Image, name: str) -> tuple[np.ndarray, str]:

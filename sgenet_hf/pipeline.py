@@ -33,6 +33,7 @@ from .image_processing_sgenet import (
     fit_mask,
     hole_warning,
     nearest,
+    shrink_prompt,
     shrink_without_leak,
 )
 from .masks import grow_mask
@@ -155,6 +156,7 @@ def load_model(
 
     Raises:
         CheckpointError: nothing there, no or another model's configuration, damaged, missing or misshapen weights.
+        ValueError: a device that is not there.
     """
     try:
         model: Any = SGENetModel.from_pretrained(_checkpoint(name_or_path), dtype=dtype or "auto")
@@ -166,7 +168,13 @@ def load_model(
             "not fit each other. Copy or download it again, or name a folder that save_pretrained wrote, a Hub id, or "
             f"one of the bundled weights ({', '.join(BUNDLED)}). {type(error).__name__}: {error}"
         ) from error
-    return model.to(device or best_device()).eval()
+    device = device or best_device()
+    try:
+        return model.to(device).eval()
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"Cannot use device {str(device)!r}; this machine's best is '{best_device()}'. {error}"
+        ) from error
 
 
 def foreign_labels(photo: Photo, segmenter: Segmenter) -> np.ndarray:
@@ -276,8 +284,8 @@ class Inpainter:
         remove: Sequence[str] | None = None,
         strategy: str = "auto",
         semantic_prompt: Any = None,
-        invert_mask: bool = False,
-        resize_mask: bool = False,
+        invert_mask: bool | None = None,
+        resize_mask: bool | None = None,
         grow: int = 0,
         feather: int = 0,
     ) -> Job:
@@ -290,8 +298,8 @@ class Inpainter:
             strategy: one of `STRATEGIES`.
             semantic_prompt: what `load_labels` reads, of the photo's size: the class that belongs there, -1 (in
                 files 255) = the network decides.
-            invert_mask: the mask is black where the hole is.
-            resize_mask: bring mask and prompt to the photo's size in place of an error.
+            invert_mask: the mask is black where the hole is; by default as the checkpoint's processor says (False).
+            resize_mask: bring mask and prompt to the photo's size in place of an error; likewise.
             grow: pixels by which to grow the hole, for masks that were drawn too tight; negative shrinks it.
             feather: width in pixels of a band around the hole in which fill and photo blend. 0 leaves every known
                 pixel bit for bit as it was.
@@ -308,9 +316,12 @@ class Inpainter:
         photo = load_photo(photo)
         if mask is None and not remove:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
+        invert_mask = self.processor.invert_mask if invert_mask is None else invert_mask
+        resize_mask = self.processor.resize_mask if resize_mask is None else resize_mask
         hole = np.zeros((photo.height, photo.width), bool)
         if mask is not None:
-            hole |= fit_mask(load_mask(mask, invert=invert_mask), photo, resize_mask)
+            threshold = self.processor.mask_threshold
+            hole |= fit_mask(load_mask(mask, invert=invert_mask, threshold=threshold), photo, resize_mask)
         if remove:
             hole |= self.mask_of(photo, remove)
         hole = grow_mask(hole, grow)
@@ -321,7 +332,7 @@ class Inpainter:
         regions = plan_regions(hole, strategy, context=self.model.config.image_size)
         if not regions:
             notes.append("The mask is empty: the photo is returned unchanged.")
-        elif message := hole_warning(hole):
+        elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := softness_warning(region))]
         return Job(photo, hole, strategy, regions, prompt, feather, notes)
@@ -416,7 +427,7 @@ class Inpainter:
                 f"The semantic prompt has {labels.shape[1]}x{labels.shape[0]} pixels, {photo.name} has "
                 f"{photo.width}x{photo.height}: pass one of the photo's size, or resize_mask=True (--resize-mask)."
             )
-        return nearest(labels, size)
+        return shrink_prompt(labels, size)
 
     def _run(self, runs: Sequence[tuple[Job, Region]]) -> list[RegionFill]:
         images, masks, prompts = [], [], []
@@ -425,7 +436,7 @@ class Inpainter:
             image, mask = shrink_without_leak(job.photo.rgb[window], job.mask[window], region.size)
             images.append(image)
             masks.append(mask)
-            prompts.append(None if job.prompt is None else nearest(job.prompt[window], region.size))
+            prompts.append(None if job.prompt is None else shrink_prompt(job.prompt[window], region.size))
         output = self._network(images, masks, prompts)
         return [self._read(output, index, job, region, masks[index]) for index, (job, region) in enumerate(runs)]
 
@@ -494,7 +505,7 @@ class Inpainter:
 
 def inpaint(
     photo: Any,
-    mask: Any,
+    mask: Any = None,
     model: str | os.PathLike | PreTrainedModel = "street",
     *,
     device: str | torch.device | None = None,
@@ -507,11 +518,11 @@ def inpaint(
 
     Args:
         photo: path, bytes, PIL image, numpy array or torch tensor.
-        mask: likewise, of the photo's size, white = hole.
+        mask: likewise, of the photo's size, white = hole; may be left out with `remove`.
         model: bundled name, folder, Hub id or network.
         device: by default the best that is present.
         dtype: by default the checkpoint's.
-        options: `strategy`, `semantic_prompt`, `invert_mask`, `resize_mask`, `grow`, `feather`; see
+        options: `remove`, `strategy`, `semantic_prompt`, `invert_mask`, `resize_mask`, `grow`, `feather`; see
             `Inpainter.prepare`.
 
     Returns:

@@ -288,7 +288,11 @@ def build_discriminator(arguments: Arguments) -> SGENetDiscriminator:
         folder = Path(arguments.model.initialize_from) / "discriminator"
         if folder.is_dir():
             return load_whole(SGENetDiscriminator, folder)
-    return SGENetDiscriminator(SGENetDiscriminatorConfig(width=arguments.loss.discriminator_width))
+    return SGENetDiscriminator(
+        SGENetDiscriminatorConfig(
+            width=arguments.loss.discriminator_width, see_mask=arguments.loss.discriminator_sees_mask
+        )
+    )
 
 
 def load_whole(network: type[PreTrainedModel], folder: Path) -> PreTrainedModel:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -68,7 +70,10 @@ class LossArguments:
 
     reconstruction: Literal["default", "literal"] = field(default="default", metadata={"help": "Reading of Eq. 7."})
     segmentation: Literal["default", "literal"] = field(default="default", metadata={"help": "Reading of Eq. 9."})
-    adversarial_kind: Literal["hinge", "vanilla", "lsgan"] = "hinge"
+    adversarial_kind: Literal["hinge", "vanilla", "lsgan", "literal"] = field(
+        default="hinge", metadata={"help": "Reading of Eq. 8; literal is as printed, but for its 1 - log D."}
+    )
+    discriminator_sees_mask: bool = field(default=True, metadata={"help": "The paper's does not."})
     adversarial_on: Literal["composite", "raw"] = field(default="composite", metadata={"help": "raw is as printed."})
     hole_weight: float = field(default=6.0, metadata={"help": "Of the hole against the known part (PConv: 6)."})
     reconstruction_weight: float = 1.0
@@ -145,8 +150,14 @@ class Arguments:
     def __post_init__(self):
         for part in vars(self).values():
             for name, hint in get_type_hints(type(part)).items():  # a recipe's values pass by argparse's own check
-                if get_origin(hint) is Literal and getattr(part, name) not in get_args(hint):
-                    raise ValueError(f"{name} is {getattr(part, name)!r}; choose one of {', '.join(get_args(hint))}.")
+                value = getattr(part, name)
+                if get_origin(hint) is Literal and value not in get_args(hint):
+                    raise ValueError(f"{name} is {value!r}; choose one of {', '.join(get_args(hint))}.")
+                if get_origin(hint) is not Literal and not fits(value, hint):
+                    raise ValueError(f"{name} is {value!r}, but must be {getattr(hint, '__name__', hint)}.")
+        for entry in self.data.mask_mix:
+            if not re.fullmatch(r"\w+=\d+(\.\d+)?", entry):
+                raise ValueError(f"mask_mix holds {entry!r}; write kind=weight, such as boxes=2.")
         if self.loss.texture_window > self.data.crop_size:
             raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
         if self.loss.class_balance and (self.data.streaming or self.data.label_model):
@@ -186,6 +197,17 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     return parsed
 
 
+def fits(value: object, hint: object) -> bool:
+    """Whether a value is of the type that an argument declares; a whole number is also a float."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(fits(item, get_args(hint)[0]) for item in value)
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
 def expand_variables(value):
     """Fills `$NAME` in a recipe's strings from the environment, so that recipes hold no machine's paths.
 
@@ -201,6 +223,6 @@ def refuse_unset_variables(arguments: Arguments) -> None:
         ValueError: With the name of the variable.
     """
     for name, value in arguments.flat().items():
-        if isinstance(value, str) and value.startswith("$"):
-            variable = value[1:].split("/")[0]
+        if isinstance(value, str) and (unset := re.search(r"\$\{?(\w+)", value)):
+            variable = unset[1]
             raise ValueError(f"{name} is {value}: set the environment variable {variable}, or give --{name}.")

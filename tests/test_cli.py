@@ -284,7 +284,9 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
     shutil.copytree(tiny_checkpoint, licensed)
     (licensed / "LICENSE").write_text("Terms\n=====\n\nThese weights were trained on\ndrawings.\n")
     assert main(["info", str(licensed)]) == 0
-    assert "These weights were trained on drawings." in capsys.readouterr().out
+    assert "terms:             These weights were trained on drawings." in capsys.readouterr().out
+    assert main(["info", "street"]) == 0
+    assert "may be used for research and other non-commercial purposes only." in capsys.readouterr().out
 
 
 def test_flop_are_twice_the_multiplications(tiny_model):
@@ -295,14 +297,35 @@ def test_flop_are_twice_the_multiplications(tiny_model):
     assert large == 4 * small
 
 
-def test_prepare_passes_its_arguments_on(tmp_path, capsys):
+def test_prepare_writes_what_it_is_told(tmp_path, capsys, photo):
     pytest.importorskip("datasets", reason="preparing data needs datasets")
-    source = tmp_path / "source"
-    source.mkdir()
-    assert main(["prepare", "camvid", str(source), str(tmp_path / "out")]) == 2
+    source, out = tmp_path / "source", tmp_path / "out"
+    (source / "images").mkdir(parents=True)
+    (source / "classes.txt").write_text("sky 0:0:255\nroad 90:90:90\n")
+    for index in range(3):
+        Image.new("RGB", (90, 60), (index, 0, 0)).save(source / "images" / f"{index}.png")
+    assert main(["prepare", "folders", str(source), str(out), "--shard-rows", "1", "--resize-shorter", "30"]) == 0
+    assert "train: 3 photos" in capsys.readouterr().out
+    assert len(list(out.glob("train-*-of-00003.parquet"))) == 3
+    assert json.loads((out / "dataset.json").read_text())["resize_shorter"] == 30
+
+    assert main(["prepare", "camvid", str(source), str(tmp_path / "camvid")]) == 2
     assert "CamVid" in capsys.readouterr().err
-    assert main(["prepare", "no-such-set", str(source), str(tmp_path / "out")]) == 2
+    assert main(["prepare", "no-such-set", str(source), str(tmp_path / "none")]) == 2
     assert "no-such-set" in capsys.readouterr().err
+
+
+def test_masks_do_not_mix_with_other_pictures(tmp_path, capsys):
+    assert main(["masks", "centre-8", str(tmp_path), "--count", "2", "--size", "16"]) == 0
+    assert main(["masks", "centre-8", str(tmp_path), "--count", "1", "--size", "16"]) == 2
+    assert "name a new folder" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_does_nothing(tiny_checkpoint, tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    words = ["inpaint", str(tmp_path / "photo.png"), str(tmp_path / "photo.png"), "-o", str(tmp_path / "out.png")]
+    assert main([*words, "--model", str(tiny_checkpoint), "--device", "nonsense"]) == 2
+    assert "Cannot use device 'nonsense'" in capsys.readouterr().err
 
 
 def test_serve_without_the_page_says_where_it_is(monkeypatch, tmp_path, capsys):

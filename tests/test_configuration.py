@@ -51,3 +51,9 @@ def test_default_is_the_papers_first_data_set_and_presets_differ():
     assert SGENetConfig.small(num_labels=5).num_labels == 5
     assert sum(SGENetConfig.full().widths) > sum(SGENetConfig.small().widths)
     assert SGENetConfig.full(widths=(8, 8, 8, 8, 8)).widths == (8, 8, 8, 8, 8)
+
+
+def test_a_slip_in_a_name_is_refused():
+    with pytest.raises(ValueError, match="did you mean `tau_proportions`"):
+        SGENetConfig(tau_propotions=(0.1,) * 5)
+    assert SGENetConfig(my_note="kept as transformers keeps it").my_note

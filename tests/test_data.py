@@ -577,6 +577,20 @@ def test_classes_are_counted_without_void(toy_rows):
         class_counts(unlabelled)
 
 
+def test_missing_shards_are_noticed(street, tmp_path):
+    out = tmp_path / "street"
+    prepare("street", street, out, shard_rows=2, progress=False)
+    (out / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(ValueError, match=r"1 of 2 shards of 'train'"):
+        load_inpainting_dataset(str(out), "train")
+
+
+def test_labels_beyond_the_classes_are_refused_by_id():
+    row = {"image": Image.new("RGB", (32, 32)), "label": Image.new("L", (32, 32), 9), "id": "odd", "group": "a"}
+    with pytest.raises(ValueError, match="'odd' holds class 9, but there are 4"):
+        InpaintingDataset([row], size=32, resize_shorter=32, num_labels=4)[0]
+
+
 def test_a_description_of_another_version_says_to_prepare_again(street, tmp_path):
     out = tmp_path / "street"
     prepare("street", street, out, progress=False)

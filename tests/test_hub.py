@@ -13,7 +13,8 @@ from hub_server import HubServer
 from huggingface_hub import EvalResult, ModelCard
 from safetensors.torch import load_file, save_file
 
-from sgenet_hf import SGENetConfig, SGENetImageProcessor, SGENetModel, hub, load_model
+from sgenet_hf import BUNDLED, SGENetConfig, SGENetImageProcessor, SGENetModel, hub, load_model
+from sgenet_hf.hub import first_paragraph, results_of, write_hub_folder
 
 
 REPO_ID = "street-lab/sge-net-tiny"
@@ -170,6 +171,35 @@ def test_a_folder_that_holds_something_is_not_written_over(tiny_checkpoint, lice
     with pytest.raises(FileExistsError, match="not empty"):
         hub.write_hub_folder(tiny_checkpoint, tmp_path, REPO_ID, license_file=license_file)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_bundled_checkpoint_brings_its_terms_training_and_scores(tmp_path):
+    write_hub_folder("street", tmp_path / "out", "owner/street")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    record = json.loads((BUNDLED["street"] / "evaluation.json").read_text())
+    ours = [row for row in record["results"] if row["system"] == "street"]
+    scores = {(result.dataset_split, result.metric_type, result.metric_value) for result in card.data.eval_results}
+    for row in ours:
+        assert (row["split"], "psnr", round(row["hole_psnr"], 4)) in scores
+    assert "None were given" not in card.content
+    assert first_paragraph(BUNDLED["street"] / "TRAINING.md") in card.content
+    for name in ("LICENSE", "TRAINING.md", "evaluation.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (BUNDLED["street"] / name).read_bytes()
+
+
+def test_a_loaded_network_keeps_the_terms_of_its_weights(tmp_path):
+    model = SGENetModel.from_pretrained(BUNDLED["street"])
+    write_hub_folder(model, tmp_path / "out", "owner/street", tags=["tuned"])
+    assert (tmp_path / "out" / "LICENSE").read_bytes() == (BUNDLED["street"] / "LICENSE").read_bytes()
+    assert not (tmp_path / "out" / "evaluation.json").exists(), "the weights in memory may be others"
+    assert "tuned" in ModelCard.load(tmp_path / "out" / "README.md").data.tags
+
+
+def test_a_file_of_several_checkpoints_is_no_ones_result(tmp_path):
+    rows = [{"system": name, "hole_psnr": 1.0, "hole_mean_iou": 0.5} for name in ("one", "two")]
+    (tmp_path / "evaluation.json").write_text(json.dumps({"results": rows}))
+    assert results_of(tmp_path / "evaluation.json") == []
+    assert results_of(tmp_path / "missing.json") == []
 
 
 def test_a_network_in_memory_can_be_published(tiny_model, license_file, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -12,8 +13,16 @@ from PIL.JpegImagePlugin import get_sampling
 from transformers import AutoImageProcessor
 
 from sgenet_hf import SGENetImageProcessor, SGENetOutput
-from sgenet_hf.image_processing_sgenet import fit_mask, nearest, shrink_without_leak
-from sgenet_hf.photos import PhotoError, load_labels, load_mask, load_photo, save_photo, whole_file
+from sgenet_hf.image_processing_sgenet import fit_mask, nearest, shrink_prompt, shrink_without_leak
+from sgenet_hf.photos import (
+    PhotoError,
+    _without_thumbnails,
+    load_labels,
+    load_mask,
+    load_photo,
+    save_photo,
+    whole_file,
+)
 
 
 ORIENTATION = 0x0112
@@ -113,6 +122,44 @@ def test_exif_orientation_is_applied_and_reset(pixels, orientation):
     assert kept.get(ORIENTATION, 1) == 1
     assert kept[0x010F] == "a camera"
     assert read.rotated == (orientation >= 5)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_thumbnails_of_the_whole_photo_do_not_survive(pixels, format_name, tmp_path):
+    """They would still show what was removed."""
+    thumbnail = encoded(Image.fromarray(pixels), "JPEG")
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    block = exif.tobytes()  # IFD0 in little or big endian; a second directory is appended to it by hand
+    order = "<" if block[6:8] == b"II" else ">"
+    start = len(block) - 6
+    count = struct.unpack(order + "H", block[14:16])[0]
+    link = 14 + 2 + 12 * count
+    block = block[:link] + struct.pack(order + "I", start) + block[link + 4 :]
+    entries = [(0x0201, 4, 1, start + 2 + 24 + 4), (0x0202, 4, 1, len(thumbnail))]
+    block += struct.pack(order + "H", 2) + b"".join(struct.pack(order + "HHII", *entry) for entry in entries)
+    block += struct.pack(order + "I", 0) + thumbnail
+    assert thumbnail in encoded(Image.fromarray(pixels), "JPEG", exif=block)
+
+    options = {} if format_name == "TIFF" else {"exif": block}  # a TIFF's own directories are the photo's
+    read = load_photo(encoded(Image.fromarray(pixels), format_name, **options))
+    path = save_photo(read, Image.fromarray(pixels), tmp_path / f"filled.{format_name.lower()}")
+    assert thumbnail not in path.read_bytes()
+    if options:
+        assert Image.open(path).getexif()[0x010F] == "a camera"
+    marked = b"<x><xmp:Thumbnails a='b'><rdf:Alt>abc</rdf:Alt></xmp:Thumbnails><dc:title>kept</dc:title></x>"
+    assert _without_thumbnails({"xmp": marked})["xmp"] == b"<x><dc:title>kept</dc:title></x>"
+
+
+def test_strokes_of_a_prompt_survive_shrinking():
+    prompt = np.full((90, 120), -1)
+    prompt[:, 50] = 3  # one pixel wide
+    prompt[30:60, :40] = 7
+    small = shrink_prompt(prompt, (15, 20))
+    assert (small[:, 8] == 3).all() and (small[5:10, :6] == 7).all()
+    assert set(np.unique(small)) == {-1, 3, 7} and (small[:, 10:] == -1).all()
+    np.testing.assert_array_equal(shrink_prompt(small, (90, 120)), nearest(small, (90, 120)))
+    assert shrink_prompt(prompt, (90, 120)) is prompt
 
 
 def test_sixteen_bit_grey_keeps_its_bits(rng):

@@ -60,7 +60,7 @@ ARROWS: dict[str, set[str]] = {
         "training_arguments",
     },
     # The command line.
-    "cli": {"data", "masks", "photos", "pipeline", "prepare", "visualization"},
+    "cli": {"data", "hub", "masks", "photos", "pipeline", "prepare", "visualization"},
 }
 TRAVEL_WITH_CHECKPOINTS = ("configuration_sgenet", "modeling_sgenet", "image_processing_sgenet")
 REQUIRED = {"torch", "transformers", "huggingface_hub", "safetensors", "PIL", "numpy", "tqdm"}

@@ -72,7 +72,7 @@ def test_features_that_agree_cost_nothing_and_style_ignores_where():
     assert losses.style_loss(features, other).min() > 0
 
 
-@pytest.mark.parametrize("kind", ["hinge", "vanilla", "lsgan"])
+@pytest.mark.parametrize("kind", ["hinge", "vanilla", "lsgan", "literal"])
 def test_adversarial_losses_reward_the_right_side(kind):
     high, low = (torch.full((2, 1, 4, 4), 3.0),), (torch.full((2, 1, 4, 4), -3.0),)
     assert (losses.discriminator_loss(high, low, kind) < losses.discriminator_loss(low, high, kind)).all()
@@ -112,6 +112,17 @@ def test_void_is_ignored_and_an_all_void_sample_gives_zero_not_nan():
         assert loss[0] > 0 and loss[1] == 0
         gradient = torch.autograd.grad(loss.sum(), logits)[0]
         assert gradient[1].abs().max() == 0 and gradient[0, :, 8:].abs().max() == 0 and gradient.isfinite().all()
+
+
+def test_literal_adversarial_losses_are_the_printed_game():
+    fake, real = (torch.randn(2, 1, 4, 4), torch.randn(2, 1, 2, 2)), (torch.randn(2, 1, 4, 4), torch.randn(2, 1, 2, 2))
+    game = sum(  # E[log D(Y)] + E[log(1 - D(fill))], summed over the scales
+        r.sigmoid().log().flatten(1).mean(1) + (1 - f.sigmoid()).log().flatten(1).mean(1)
+        for r, f in zip(real, fake, strict=True)
+    )
+    torch.testing.assert_close(losses.discriminator_loss(real, fake, "literal"), -game)
+    ours = sum((1 - f.sigmoid()).log().flatten(1).mean(1) for f in fake)
+    torch.testing.assert_close(losses.adversarial_loss(fake, "literal"), ours)
 
 
 def test_balanced_weights_lift_rare_classes_and_keep_the_mean():

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
-from sgenet_hf import SGENetConfig, SGENetModel
+from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
 from sgenet_hf.modeling_sgenet import instance_norm, masked_quantile
 
 
@@ -84,14 +84,31 @@ def test_photos_of_several_sizes_in_a_batch_are_filled_as_if_alone():
 
 @torch.no_grad()
 def test_content_of_the_padding_never_matters():
-    """67 rows need 13 rows of padding: statistics and thresholds are those of the photo alone."""
-    model, (photo, hole) = tiny(), photo_and_hole(67, 64)
+    """Statistics are those of the photo alone."""
     hidden = torch.rand(1, 2, 8, 8)
     normalised = instance_norm(hidden, (5, 8))
     assert normalised[..., :5, :].mean().abs() < 1e-5
     hidden[..., 5:, :] = 1000
     torch.testing.assert_close(instance_norm(hidden, (5, 8))[..., :5, :], normalised[..., :5, :])
-    assert model(photo, hole).reliability_masks[-1].shape[-2:] == (67, 64)
+
+
+@torch.no_grad()
+def test_four_times_the_padding_hardly_changes_the_photo(monkeypatch):
+    """What remains comes through convolutions at the edge; statistics over the padding too would change a half."""
+    model, (photo, hole) = tiny(context_kernel_size=1, context_dilations=(1,)), photo_and_hole(128, 128)
+    photo = torch.nn.functional.avg_pool2d(photo, 9, stride=1, padding=4)
+    before = model(photo, hole)
+
+    def pad_more(planes):
+        return torch.nn.functional.pad(planes, (0, 128, 0, 128), mode="replicate")
+
+    monkeypatch.setattr(modeling_sgenet, "pad_by_repeating", pad_more)
+    after = model(photo, hole)
+    for name in ("images", "logits", "reliability_masks"):
+        for ours, theirs in zip(getattr(before, name), getattr(after, name), strict=True):
+            rows, columns = ours.shape[-2] // 2, ours.shape[-1] // 2  # away from the edge
+            difference = (ours - theirs)[..., :rows, :columns].abs().mean()
+            assert difference < 0.25 * ours.std(), name
 
 
 def test_bad_inputs_name_the_shape_that_fits():
@@ -104,6 +121,9 @@ def test_bad_inputs_name_the_shape_that_fits():
         model(photo, hole, torch.zeros(2, 8, 8, dtype=torch.long))
     with pytest.raises(ValueError, match="integers"):
         model(photo, hole, torch.zeros(2, 64, 64))
+    for wrong in (-2, 4, 255):
+        with pytest.raises(ValueError, match=f"holds {wrong}; ids run from 0 to 3"):
+            model(photo, hole, torch.full((2, 64, 64), wrong))
     scattered = torch.zeros(2, 64, 64, dtype=torch.long)
     scattered[:, 10:20] = 1
     with pytest.raises(ValueError, match="top left"):
@@ -273,7 +293,7 @@ def test_float16_on_disk_loads_as_float32(tmp_path):
 
 
 def test_another_number_of_classes_keeps_the_rest(tmp_path):
-    model = tiny()
+    model = tiny(label_colors=[[index, 0, 0] for index in range(tiny().config.num_labels)])
     model.save_pretrained(tmp_path)
     with pytest.raises(RuntimeError):
         SGENetModel.from_pretrained(tmp_path, num_labels=7)
@@ -283,6 +303,10 @@ def test_another_number_of_classes_keeps_the_rest(tmp_path):
     assert all("segmentation" in name or "guidance.shared" in name for name, *_ in report["mismatched_keys"])
     assert torch.equal(tuned.encoder.stem.weight, model.encoder.stem.weight)
     assert tuned(*photo_and_hole()).logits[-1].shape[1] == 7
+    assert tuned.config.label_colors is None, "they were the colours of other classes"
+    names = {0: "sky", 1: "road"}
+    renamed = SGENetModel.from_pretrained(tmp_path, id2label=names, ignore_mismatched_sizes=True)
+    assert renamed.config.label_colors is None and renamed.config.id2label == names
 
 
 @torch.no_grad()

@@ -12,7 +12,16 @@ from PIL import Image
 from transformers import pipeline
 
 import sgenet_hf
-from sgenet_hf import CheckpointError, ImageInpaintingPipeline, Inpainter, SGENetConfig, SGENetModel, load_model
+from sgenet_hf import (
+    CheckpointError,
+    ImageInpaintingPipeline,
+    Inpainter,
+    SGENetConfig,
+    SGENetImageProcessor,
+    SGENetModel,
+    inpaint,
+    load_model,
+)
 from sgenet_hf.photos import PhotoError
 from sgenet_hf.pipeline import STRATEGIES
 from sgenet_hf.regions import Box, feather_weights, hole_boxes, merged, plan_regions
@@ -464,10 +473,31 @@ def test_a_checkpoint_without_processor_says_how_to_add_one(tiny_checkpoint, tmp
         Inpainter(folder, device="cpu")
 
 
+def test_a_device_that_is_not_there_is_named(tiny_checkpoint):
+    for device in ("nonsense", "cuda:77"):
+        with pytest.raises(ValueError, match=f"Cannot use device '{device}'"):
+            load_model(tiny_checkpoint, device=device)
+
+
+def test_settings_of_the_processor_beside_the_weights_count(inpainter, rng):
+    photo, mask = scene(rng, 64, 64), box_mask(64, 64, (10, 10, 30, 30))
+    inverting = Inpainter(inpainter.model, processor=SGENetImageProcessor(invert_mask=True, mask_threshold=0.9))
+    np.testing.assert_array_equal(inverting(photo, mask).mask, ~mask)
+    np.testing.assert_array_equal(inverting(photo, mask, invert_mask=False).mask, mask)
+    grey = np.where(mask, np.uint8(200), np.uint8(255))
+    np.testing.assert_array_equal(inverting(photo, grey).mask, mask)
+
+
+def test_inpaint_removes_by_name_without_a_mask(inpainter, rng):
+    photo = scene(rng, 64, 80)
+    name = inpainter.classes[int(inpainter.segment(photo).labels[30, 30])]
+    expected = inpainter(photo, remove=[name]).image
+    np.testing.assert_array_equal(inpaint(photo, remove=[name], model=inpainter.model), expected)
+
+
 # Large photos
 
 
-@pytest.mark.slow
 def test_twelve_megapixels_with_a_small_hole_stay_below_three_gigabytes(tmp_path):
     """The small preset's size in a process of its own, measured by the operating system."""
     code = """
@@ -489,7 +519,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert kilobytes < 3 * 1024**2, f"{kilobytes / 1024**2:.2f} GiB"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["crop", "resize"])
 def test_twelve_megapixels_come_back_with_their_known_pixels(inpainter, rng, strategy):
     photo = scene(rng, 3000, 4000)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -165,10 +166,46 @@ def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_pat
 
     with pytest.raises(FileExistsError, match="--resume latest"):
         main(options)
-    with pytest.raises(ValueError, match="seed changed"):
-        main([*options, "--resume", "latest", "--seed", "1"])
+    with pytest.raises(ValueError, match="hole_weight, seed changed"):
+        main([*options, "--resume", "latest", "--seed", "1", "--hole_weight", "2"])
     with pytest.raises(FileNotFoundError, match="not a checkpoint"):
         main([*options, "--resume", str(tmp_path)])
+
+
+def test_resuming_an_older_checkpoint_sets_the_later_ones_aside(recipe, tmp_path):
+    out = tmp_path / "run"
+    options = [str(recipe), "--output_dir", str(out), "--adversarial_weight", "0", "--log_every_samples", "2"]
+    main([*options, "--total_samples", "24"])
+    checkpoints = out / "checkpoints"
+    last = weights(checkpoints / "samples-000000024" / "generator")
+    log_file = out / "log.jsonl"
+    log_file.write_text(log_file.read_text() + '{"samples": 26, "lo')  # killed in the middle of a line
+    (checkpoints / "samples-000000024" / "generator" / "config.json").unlink()
+
+    main([*options, "--total_samples", "24", "--resume", str(checkpoints / "samples-000000012")])
+    assert (checkpoints / "samples-000000024.superseded").is_dir()
+    again = weights(checkpoints / "samples-000000024" / "generator")
+    assert all(torch.equal(value, again[name]) for name, value in last.items())
+    assert [json.loads(line)["samples"] for line in log_file.read_text().splitlines()] == list(range(2, 25, 2))
+    assert not (out / "final.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("batch_size: 2.5", "batch_size is 2.5, but must be int"),
+        ("mask_mix: boxes=1", "mask_mix is 'boxes=1', but must be list"),
+        ("mask_mix: [boxes]", "kind=weight"),
+        ("cpu: sometimes", "cpu is 'sometimes', but must be bool"),
+        ("dataset: folders:$NOWHERE/images", "environment variable NOWHERE"),
+    ],
+)
+def test_a_recipe_of_wrong_values_is_refused_by_name(line, message, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    dataset = "" if line.startswith("dataset") else "dataset: toy:8\n"
+    path.write_text(f"{dataset}output_dir: {tmp_path}\n{line}\n")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_arguments([str(path)])
 
 
 def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_path):
