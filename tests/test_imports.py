@@ -42,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "prepare": {"catalog", "data", "layouts"},
     # Training.
     "training_arguments": {"data", "perceptual"},
-    "validation": {"data", "modeling_sgenet", "visualization"},
+    "validation": {"data", "visualization"},
     "trainer": {
         "configuration_sgenet",
         "data",
@@ -51,6 +51,16 @@ ARROWS: dict[str, set[str]] = {
         "losses",
         "modeling_sgenet",
         "perceptual",
+        "training_arguments",
+    },
+    "baseline_trainers": {
+        "baseline_discriminators",
+        "baseline_edgeconnect",
+        "baseline_gatedconv",
+        "baseline_spgnet",
+        "data",
+        "losses",
+        "trainer",
         "training_arguments",
     },
     # The command line.
