@@ -319,7 +319,7 @@ def test_stage_two_depends_on_the_labels_of_stage_one():
 
 
 TINY_RUN = """
-dataset: toy:8
+dataset: toy:4
 crop_size: 64
 resize_shorter: 64
 mask_mix: [boxes=1]
