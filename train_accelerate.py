@@ -27,6 +27,7 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers.utils import logging as transformers_logging
 
@@ -111,11 +112,11 @@ def main(arguments: list[str] | None = None) -> None:
             log(accelerator, progress, run, mean_terms(terms_since_log) | read_watch() | {"images_per_s": speed})
             terms_since_log.clear()
         if validation_set is not None and is_due(progress.samples, update, run.validate_every_samples):
-            picture = Path(run.output_dir) / "samples" / f"{progress.samples:09d}.png"
             if accelerator.is_main_process:
-                log(
-                    accelerator, progress, run, validate(trainer.averaged, validation_set, accelerator.device, picture)
-                )
+                picture = Path(run.output_dir) / "samples" / f"{progress.samples:09d}.png"
+                scores = validate(trainer.averaged, validation_set, accelerator.device, picture)
+                log(accelerator, progress, run, scores)
+                track_picture(accelerator, picture, progress.samples)
             accelerator.wait_for_everyone()
         if is_due(progress.samples, update, run.save_every_samples):
             save_checkpoint(accelerator, arguments, progress)
@@ -247,6 +248,14 @@ def log(accelerator: Accelerator, progress: Progress, run: RunArguments, values:
     with open(Path(run.output_dir) / "log.jsonl", "a") as file:
         file.write(json.dumps({"samples": progress.samples, "epoch": progress.epoch, **values}) + "\n")
     accelerator.log(values, step=progress.samples)
+
+
+def track_picture(accelerator: Accelerator, picture: Path, samples: int) -> None:
+    """Hands the validation picture to the tracker, if there is one."""
+    pixels = np.asarray(Image.open(picture).convert("RGB"))[None]
+    for tracker in accelerator.trackers:
+        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images({"validation": pixels}, step=samples, **layout)
 
 
 def compare_processes(accelerator: Accelerator) -> None:

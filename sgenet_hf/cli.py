@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.command == "inpaint" and arguments.mask is None and not arguments.remove:
         parser.error("inpaint needs a MASK, or --remove with the names of classes")
+    if arguments.command == "inpaint" and arguments.segmenter and not arguments.remove:
+        parser.error("--segmenter finds what to --remove: name classes with --remove")
     try:
         return arguments.run(arguments)
     except (CheckpointError, ValueError, OSError, ImportError) as error:
@@ -75,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def inpaint_command(arguments: argparse.Namespace) -> int:
     """`sgenet inpaint`: one photo or a folder; a failed file is reported and the rest goes on."""
     tasks = _tasks(arguments)
-    inpainter = Inpainter(arguments.model, device=arguments.device, dtype=arguments.dtype)
+    inpainter = Inpainter(
+        arguments.model, segmenter=arguments.segmenter, device=arguments.device, dtype=arguments.dtype
+    )
     if arguments.remove:
         inpainter.class_ids(arguments.remove)  # an unknown name would fail for every photo
     filled, doubtful = 0, []
@@ -397,6 +401,12 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="file, or folder")
     parser.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
     parser.add_argument("--remove", type=_names, metavar="CLASS,...", help="remove what belongs to these classes")
+    parser.add_argument(
+        "--segmenter",
+        metavar="NAME",
+        help="folder or Hub id of the AutoModelForSemanticSegmentation that finds what to --remove "
+        "(default: the network itself)",
+    )
     parser.add_argument(
         "--semantic-prompt",
         type=Path,

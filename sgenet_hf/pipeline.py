@@ -49,6 +49,7 @@ from .regions import (
     softness_warning,
     whole_box,
 )
+from .segmenters import Segmenter
 
 
 BUNDLED = {"street": Path(__file__).with_name("checkpoints") / "street"}
@@ -172,6 +173,14 @@ def load_model(
     return model.to(device or best_device()).eval()
 
 
+def foreign_labels(photo: Photo, segmenter: Segmenter) -> np.ndarray:
+    """A segmenter's map at the photo's size, from a photo shrunk like the network's own."""
+    full = (photo.height, photo.width)
+    image, _ = shrink_without_leak(photo.rgb, np.zeros(full, bool), shrunk_size(full))
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return nearest(segmenter(pixels)[0].cpu().numpy(), full)
+
+
 def best_device() -> torch.device:
     """The accelerator that torch sees, else the CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
@@ -188,6 +197,8 @@ class Inpainter:
     Args:
         model: a name for `load_model`, or a network.
         processor: by default the one saved beside the weights.
+        segmenter: what finds the things to `remove`, a folder or Hub id of any `AutoModelForSemanticSegmentation`; by
+            default the network itself.
         device: by default the best that is present; a network that is passed stays where it is.
         dtype: of the parameters; by default the checkpoint's.
 
@@ -200,6 +211,7 @@ class Inpainter:
         model: str | os.PathLike | PreTrainedModel = "street",
         *,
         processor: SGENetImageProcessor | None = None,
+        segmenter: str | os.PathLike | Segmenter | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
     ):
@@ -215,6 +227,9 @@ class Inpainter:
         # Convolutions run about 1.5 times as fast in this layout on the CPUs measured, and no slower elsewhere.
         self.model.to(memory_format=torch.channels_last)
         self.classes = {int(index): str(name) for index, name in self.model.config.id2label.items()}
+        if isinstance(segmenter, str | os.PathLike):
+            segmenter = Segmenter(segmenter, self.model.device)
+        self.segmenter = segmenter
 
     def __call__(self, photo: Any, mask: Any = None, **options: Any) -> InpaintingResult:
         """Fill one photo.
@@ -358,32 +373,40 @@ class Inpainter:
         return SegmentationResult(labels.cpu().numpy(), confidence[0, 0].cpu().numpy(), self.classes)
 
     def mask_of(self, photo: Any, classes: Sequence[str], grow: int | None = None) -> np.ndarray:
-        """The mask that removes things by name, from the network's own map: bool (H, W), True = hole.
+        """The mask that removes things by name: bool (H, W), True = hole.
 
         Args:
             photo: what `load_photo` reads.
-            classes: names from `Inpainter.classes`, in any case.
+            classes: names from `Inpainter.removable`, in any case.
             grow: pixels by which to grow what was found; by default 1 % of the longer side and at least 2, because
                 a map is less exact than a brush and a rim of a car brings the car back.
 
         Raises:
-            ValueError: a class that the network does not know.
+            ValueError: a class that is not known.
         """
-        found = np.isin(self.segment(photo).labels, self.class_ids(classes))
+        photo = load_photo(photo)
+        labels = self.segment(photo).labels if self.segmenter is None else foreign_labels(photo, self.segmenter)
+        found = np.isin(labels, self.class_ids(classes))
         return grow_mask(found, max(2, round(0.01 * max(found.shape))) if grow is None else grow)
 
+    @property
+    def removable(self) -> dict[int, str]:
+        """What can be removed by name: the classes of the segmenter, or else of the network itself."""
+        return self.classes if self.segmenter is None else self.segmenter.classes
+
     def class_ids(self, names: Sequence[str]) -> list[int]:
-        """Ids of classes by name, in any case.
+        """Ids in `removable` by name, in any case.
 
         Raises:
-            ValueError: no name, or one that the network does not know.
+            ValueError: no name, or one that is not known.
         """
-        ids = {name.lower(): index for index, name in self.classes.items()}
+        ids = {name.lower(): index for index, name in self.removable.items()}
         unknown = [name for name in names if name.lower() not in ids]
         if unknown or not names:
+            who = "This network" if self.segmenter is None else "The segmenter"
             raise ValueError(
-                f"This network does not know {', '.join(unknown) or 'what is meant'}: name one or more of "
-                f"{', '.join(self.classes.values())}."
+                f"{who} does not know {', '.join(unknown) or 'what is meant'}: name one or more of "
+                f"{', '.join(self.removable.values())}."
             )
         return [ids[name.lower()] for name in names]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from . import losses
@@ -20,6 +20,7 @@ from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel
 from .perceptual import PerceptualFeatures
+from .segmenters import Segmenter
 from .training_arguments import Arguments, LossArguments, RunArguments
 
 
@@ -398,23 +399,13 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
     """
     if name_or_path is None:
         return None
-    segmenter = AutoModelForSemanticSegmentation.from_pretrained(name_or_path).to(device).eval()
-    processor = AutoImageProcessor.from_pretrained(name_or_path)
+    segmenter = Segmenter(name_or_path, device)
     ids = {name.lower(): index for index, name in spec.id2label.items()}
-    names = [str(segmenter.config.id2label[index]).lower() for index in range(segmenter.config.num_labels)]
+    names = [segmenter.classes[index].lower() for index in range(len(segmenter.classes))]
     matched = torch.tensor([ids.get(name, 255) for name in names], device=device)
     if (matched == 255).all():
         raise ValueError(f"{name_or_path} knows none of the classes {', '.join(ids)}; its own: {', '.join(names)}.")
-    mean, std = (
-        torch.tensor(values, device=device)[:, None, None] for values in (processor.image_mean, processor.image_std)
-    )
-
-    @torch.no_grad()
-    def label(photos: torch.Tensor) -> torch.Tensor:
-        logits = segmenter((photos * 0.5 + 0.5 - mean) / std).logits
-        return matched[losses.enlarge_to(logits, photos).argmax(dim=1)]
-
-    return label
+    return lambda photos: matched[segmenter(photos)]
 
 
 def term_weights(options: LossArguments) -> dict[str, float]:

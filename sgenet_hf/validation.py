@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
@@ -19,8 +18,8 @@ def validate(model: PreTrainedModel, dataset: Dataset, device: torch.device, pic
     """Fills the validation photos and draws the first six.
 
     Returns:
-        Means over photos: `hole_l1` and `hole_psnr` (0 to 255 scale, dB), `sharpness` (gradients in the hole, ours
-        over the truth's), `hole_accuracy` of the segmentation if there is one.
+        Means over photos: `hole_l1` and `hole_psnr` (0 to 255 scale, dB), `hole_accuracy` of the segmentation if there
+        is one; and `sharpness`, the gradients in all holes, ours over the truth's.
     """
     scores, rows = [], []
     for index in range(len(dataset)):
@@ -31,8 +30,9 @@ def validate(model: PreTrainedModel, dataset: Dataset, device: torch.device, pic
             rows.append(validation_row(output, batch, model.config))
     picture.parent.mkdir(parents=True, exist_ok=True)
     panel([list(row.values()) for row in rows], list(rows[0]), cell=160).save(picture)
-    names = scores[0]
-    return {f"validation_{name}": float(np.nanmean([score[name] for score in scores])) for name in names}
+    means = {name: float(np.nanmean([score[name] for score in scores])) for name in scores[0]}
+    means["sharpness"] = means.pop("gradient") / max(1e-6, means.pop("true_gradient"))
+    return {f"validation_{name}": value for name, value in means.items()}
 
 
 def hole_scores(output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -42,7 +42,8 @@ def hole_scores(output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str
     scores = {
         "hole_l1": difference.abs().mean().item(),
         "hole_psnr": 10 * math.log10(255**2 / max(1e-6, difference.square().mean().item())),
-        "sharpness": (gradients_in(output.composite, hole) / gradients_in(truth, hole).clamp(min=1e-6)).item(),
+        "gradient": gradient_sum(output.composite, hole),
+        "true_gradient": gradient_sum(truth, hole),
     }
     if "logits" in output:
         labels, predicted = batch["labels"], output.logits[-1].argmax(dim=1)
@@ -51,11 +52,13 @@ def hole_scores(output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str
     return scores
 
 
-def gradients_in(image: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Mean magnitude of the grey image's differences to the right and below, over hole pixels."""
-    grey = F.pad(image.mean(dim=1, keepdim=True), (0, 1, 0, 1), mode="replicate")
-    across, down = grey[..., :-1, 1:] - grey[..., :-1, :-1], grey[..., 1:, :-1] - grey[..., :-1, :-1]
-    return (across.square() + down.square()).sqrt()[hole].mean()
+def gradient_sum(image: torch.Tensor, hole: torch.Tensor) -> float:
+    """Sum of the luma's gradient over the inside of the hole, as in `eval/metrics/sharpness_ratio`."""
+    luma = (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
+    corner = luma[..., :-1, :-1]
+    across, down = luma[..., :-1, 1:] - corner, luma[..., 1:, :-1] - corner
+    inside = hole[..., :-1, :-1] & hole[..., :-1, 1:] & hole[..., 1:, :-1]
+    return torch.hypot(across, down)[inside].sum().item()
 
 
 def validation_row(

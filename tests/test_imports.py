@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "perceptual": set(),
     "photos": set(),
     "discriminator": set(),
+    "segmenters": set(),
     # The network and what surrounds it.
     "modeling_sgenet": {"configuration_sgenet"},
     "image_processing_sgenet": {"configuration_sgenet", "photos"},
@@ -33,7 +34,15 @@ ARROWS: dict[str, set[str]] = {
     "baseline_edgeconnect": {"modeling_sgenet"},
     "baseline_spgnet": {"modeling_sgenet"},
     "regions": {"masks"},
-    "pipeline": {"configuration_sgenet", "image_processing_sgenet", "masks", "modeling_sgenet", "photos", "regions"},
+    "pipeline": {
+        "configuration_sgenet",
+        "image_processing_sgenet",
+        "masks",
+        "modeling_sgenet",
+        "photos",
+        "regions",
+        "segmenters",
+    },
     "hub": {"configuration_sgenet", "image_processing_sgenet", "modeling_sgenet", "pipeline"},
     # Data.
     "catalog": {"toy"},
@@ -51,6 +60,7 @@ ARROWS: dict[str, set[str]] = {
         "losses",
         "modeling_sgenet",
         "perceptual",
+        "segmenters",
         "training_arguments",
     },
     "baseline_trainers": {

@@ -11,8 +11,9 @@ from eval.metrics.feature_distance.feature_distance import FeatureNetwork, frech
 from eval.metrics.l1.l1 import l1
 from eval.metrics.mean_iou.mean_iou import class_iou, confusion_matrix, mean_iou
 from eval.metrics.psnr.psnr import MAX_DECIBEL, psnr
-from eval.metrics.sharpness_ratio.sharpness_ratio import sharpness_ratio
+from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum, sharpness_ratio
 from eval.metrics.ssim.ssim import ssim
+from sgenet_hf.validation import gradient_sum as gradient_sum_while_training
 
 
 METRICS = Path(__file__).resolve().parent.parent / "eval" / "metrics"
@@ -88,6 +89,14 @@ def test_sharpness_tells_fog_from_noise(photos, hole):
     assert sharpness_ratio(truth, truth, hole) == 1
     assert sharpness_ratio(fog, truth, hole) == 0, "the seam must not be counted as detail"
     assert sharpness_ratio(noisy, truth, hole) > 1.5
+
+
+def test_training_watches_the_same_sharpness(photos, hole):
+    truth = photos[0]
+    watched = gradient_sum_while_training(
+        torch.from_numpy(truth).permute(2, 0, 1)[None].float(), torch.from_numpy(hole)[None, None]
+    )
+    assert watched == pytest.approx(gradient_sum(truth, hole), rel=1e-5)
 
 
 def test_sharpness_of_a_slope_is_its_steepness(hole):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sgenet_hf import SGENetModel
 from sgenet_hf.data import DATASET_FILE, DATASETS, row_features
@@ -150,7 +151,7 @@ def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_pat
     out = tmp_path / "run"
     options = [str(recipe), "--output_dir", str(out), "--adversarial_weight", "0", "--total_samples", "160"]
     options += ["--learning_rate", "2e-3", "--validation_split", "dev", "--validation_samples", "2"]
-    options += ["--validate_every_samples", "160", "--validation_mask", "centre-24"]
+    options += ["--validate_every_samples", "160", "--validation_mask", "centre-24", "--tracker", "tensorboard"]
     main(options)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -158,6 +159,9 @@ def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_pat
     assert any("validation_hole_psnr" in line for line in lines)
     assert Image.open(out / "samples" / "000000160.png").width > 1000
     assert SGENetModel.from_pretrained(out / "final").config.id2label[0] == "sky"
+    events = EventAccumulator(str(next(out.rglob("events.out.*")).parent)).Reload()
+    assert [event.step for event in events.Images("validation")] == [160]
+    assert len(events.Scalars("loss")) == len(losses)
 
     with pytest.raises(FileExistsError, match="--resume latest"):
         main(options)

@@ -1,0 +1,91 @@
+"""Segmenters of other people: found by name, as labels for training and as the finder of what is to be removed."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from feature_network import save_tiny_feature_network
+from transformers import MobileNetV2Config, MobileNetV2ForSemanticSegmentation, MobileNetV2ImageProcessor
+
+from sgenet_hf import Inpainter, SGENetConfig, SGENetModel
+from sgenet_hf.data import DATASETS
+from sgenet_hf.masks import grow_mask
+from sgenet_hf.segmenters import Segmenter
+from sgenet_hf.trainer import load_labeller
+
+
+NAMES = ("unicorn", "Car", "sky")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A segmenter that tells dark (unicorn) from bright (Car) and never sees sky."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    names = dict(enumerate(NAMES))
+    torch.manual_seed(0)
+    model = MobileNetV2ForSemanticSegmentation(
+        MobileNetV2Config(depth_multiplier=0.1, finegrained_output=False, id2label=names)
+    )
+    model.save_pretrained(folder)
+    MobileNetV2ImageProcessor(image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def segmenter(folder) -> Segmenter:
+    """Its network is exchanged for one whose answer is known; everything else is real."""
+    segmenter = Segmenter(folder)
+
+    class Brightness(torch.nn.Module):
+        def forward(self, pixels):
+            logits = torch.cat([-pixels[:, :1], pixels[:, :1], torch.full_like(pixels[:, :1], -9)], dim=1)
+            return type("Output", (), {"logits": logits[:, :, ::4, ::4]})
+
+    segmenter.model = Brightness()
+    return segmenter
+
+
+def test_a_saved_segmenter_gives_its_own_classes(folder):
+    segmenter = Segmenter(folder)
+    assert segmenter.classes == dict(enumerate(NAMES))
+    photos = torch.rand(2, 3, 64, 96) * 2 - 1
+    labels = segmenter(photos)
+    assert labels.shape == (2, 64, 96) and labels.dtype == torch.int64
+    with torch.no_grad():  # the processor's normalisation, written out
+        logits = segmenter.model((photos / 2 + 0.5 - 0.5) / 0.25).logits
+    centre = labels[:, 32, 48]
+    upright = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear").argmax(dim=1)
+    assert torch.equal(centre, upright[:, 32, 48])
+
+
+def test_what_is_no_segmenter_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is no segmenter"):
+        Segmenter(tmp_path)
+
+
+def test_a_backbone_without_its_head_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not trained for segmentation"):
+        Segmenter(save_tiny_feature_network(tmp_path))
+
+
+def test_machine_labels_are_matched_by_name(folder):
+    spec = DATASETS["camvid"]
+    label = load_labeller(str(folder), spec, torch.device("cpu"))
+    assert set(label(torch.rand(1, 3, 64, 64)).unique().tolist()) <= {255, 0, spec.classes.index("car")}
+    roads = dataclasses.replace(spec, classes=("road",), colors=spec.colors[:1])
+    with pytest.raises(ValueError, match="knows none of the classes road; its own: unicorn, car, sky"):
+        load_labeller(str(folder), roads, torch.device("cpu"))
+
+
+def test_removal_by_name_asks_the_segmenter(segmenter):
+    network = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4))
+    inpainter = Inpainter(network, segmenter=segmenter)
+    photo = np.zeros((40, 60, 3), np.uint8)
+    photo[8:24, 12:40] = 250
+    found = inpainter.mask_of(photo, ["car"], grow=0)
+    assert found[12:20, 16:36].all() and not found[28:].any()
+    np.testing.assert_array_equal(inpainter(photo, remove=["car"]).mask, grow_mask(found, 2))
+    with pytest.raises(ValueError, match=r"The segmenter does not know LABEL_0.*unicorn, Car, sky"):
+        inpainter.mask_of(photo, ["LABEL_0"])
