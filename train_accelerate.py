@@ -1,9 +1,10 @@
-"""Trains SGE-Net with Accelerate: one CPU, one GPU or many.
+"""Trains SGE-Net, or a system that the paper compares with, with Accelerate: one CPU, one GPU or many.
 
     accelerate launch train_accelerate.py recipes/toy.yaml                                  # one process
     accelerate launch --multi_gpu --num_processes 4 --mixed_precision bf16 train_accelerate.py recipes/street.yaml
     torchrun --standalone --nproc_per_node 2 train_accelerate.py recipes/toy.yaml --cpu true   # two CPU processes
     accelerate launch train_accelerate.py recipes/toy.yaml --resume latest                  # go on after a stop
+    accelerate launch train_accelerate.py recipes/street_gatedconv.yaml                     # GatedConv, same samples
 
 A recipe is a YAML file of the arguments (`--help` lists them); the command line overrules it. A run folder holds
 `arguments.json`, `log.jsonl`, `samples/*.png`, `checkpoints/samples-*` (everything a resumed run needs) and `final`
@@ -31,6 +32,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers.utils import logging as transformers_logging
 
 from sgenet_hf import SGENetImageProcessor, push_to_hub
+from sgenet_hf.baseline_trainers import TRAINERS
 from sgenet_hf.data import (
     InpaintingDataset,
     IterableInpaintingDataset,
@@ -41,7 +43,7 @@ from sgenet_hf.data import (
 )
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.photos import whole_file
-from sgenet_hf.trainer import BiasRatio, Progress, Trainer
+from sgenet_hf.trainer import Progress, Trainer
 from sgenet_hf.training_arguments import Arguments, RunArguments, parse_arguments
 from sgenet_hf.validation import validate
 
@@ -77,9 +79,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     train_set, validation_set = load_data(arguments)
     counts = class_counts(train_set) if arguments.loss.class_balance else None
-    trainer = Trainer(arguments, accelerator, counts)
+    trainer = TRAINERS[arguments.model.system](arguments, accelerator, counts)
     loader = make_loader(arguments, train_set, accelerator)
-    bias_ratio = BiasRatio(accelerator.unwrap_model(trainer.generator))
+    read_watch = trainer.watch()
     if run.tracker:
         accelerator.init_trackers("run", config={name: str(value) for name, value in arguments.flat().items()})
     if resume is not None:
@@ -108,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.average_weights(update)
         if is_due(progress.samples, update, run.log_every_samples):
             speed = (progress.samples - first_samples) / (time.monotonic() - started)
-            log(accelerator, progress, run, mean_terms(terms_since_log) | bias_ratio.read() | {"images_per_s": speed})
+            log(accelerator, progress, run, mean_terms(terms_since_log) | read_watch() | {"images_per_s": speed})
             terms_since_log.clear()
         if validation_set is not None and is_due(progress.samples, update, run.validate_every_samples):
             if accelerator.is_main_process:
@@ -307,7 +309,8 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
     if any(folder.glob("checkpoints/samples-*[0-9]")):
         if resume is None:
             raise FileExistsError(f"{folder} holds a run: add `--resume latest`, or give another --output_dir.")
-        before = json.loads((folder / "arguments.json").read_text())
+        # Runs from before there were other systems did not name theirs.
+        before = {"system": "sgenet"} | json.loads((folder / "arguments.json").read_text())
         changed = [name for name in record if name not in MAY_CHANGE and before.get(name) != record[name]]
         if changed:
             raise ValueError(

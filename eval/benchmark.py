@@ -3,9 +3,10 @@
     python -m eval.benchmark                                # both presets, contiguous and channels-last
     python -m eval.benchmark small --sizes 256 512 --out benchmark.json
     python -m eval.benchmark PATH_OR_HUB_ID --device cuda
+    python -m eval.benchmark small gatedconv-matched edgeconnect-matched spgnet-matched --sizes 256
 
 GFLOP = 2 x MAC, counted by `torch.utils.flop_counter` (convolutions and matrix products; the rest is not counted).
-Time: median forward pass of one photo, float32, eager, all five scales returned, after warm-up. Rate: what a float32
+Time: median forward pass of one photo, float32, eager, all scales returned, after warm-up. Rate: what a float32
 matrix product of 2048 x 2048 reaches in the same process just before and after, the better of both. Fraction: the
 network's FLOP over its time, over that rate. Peak memory: on a CPU the highest resident size of the process,
 libraries and weights included; on a GPU what its allocator held. Each line is measured in a fresh process, so that no
@@ -26,21 +27,32 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
+from transformers import AutoModel
 
 from eval.provenance import now, provenance
-from sgenet_hf import SGENetConfig, SGENetModel
+from sgenet_hf import EdgeConnectConfig, GatedConvConfig, SGENetConfig, SPGNetConfig
 from sgenet_hf.pipeline import load_model
 
 
-PRESETS = {"small": SGENetConfig.small, "full": SGENetConfig.full}
+OURS = {"small": SGENetConfig.small, "full": SGENetConfig.full}
+PRESETS = OURS | {
+    "gatedconv-matched": GatedConvConfig.matched,
+    "gatedconv-published": GatedConvConfig.published,
+    "edgeconnect-matched": EdgeConnectConfig.matched,
+    "edgeconnect-published": EdgeConnectConfig.published,
+    "spgnet-matched": SPGNetConfig.matched,
+    "spgnet-published": SPGNetConfig.published,
+}
+UNLABELLED = ("gatedconv", "edgeconnect")
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def build(name: str) -> torch.nn.Module:
     """A preset with random weights and 11 classes, or a checkpoint by bundled name, folder or Hub id."""
     if name in PRESETS:
-        return SGENetModel(PRESETS[name](num_labels=11)).eval()
-    return load_model(name, device="cpu")
+        classes = {} if name.startswith(UNLABELLED) else {"num_labels": 11}
+        return AutoModel.from_config(PRESETS[name](**classes)).eval()
+    return load_model(name, device="cpu", network=AutoModel)
 
 
 def flops(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> int:
@@ -157,7 +169,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m eval.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "models", nargs="*", default=list(PRESETS), help="small, full, a bundled name, a folder or a Hub id"
+        "models", nargs="*", default=list(OURS), help=f"{', '.join(PRESETS)}, a bundled name, a folder or a Hub id"
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="sides in pixels")
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))

@@ -6,11 +6,13 @@ give is None and is left out of the tables.
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import AutoModel
 
 from eval.provenance import weights_sha256
 from sgenet_hf.pipeline import load_model
@@ -109,8 +111,14 @@ def load_system(specification: str, device: str = "cpu") -> System:
 
 
 def checkpoint_system(name: str, source: str, oracle: bool, device: str) -> System:
-    """A trained network; under `oracle` its guidance is the true segmentation of the whole photo."""
-    model = load_model(source, device=device)
+    """A trained network; under `oracle` its guidance is the true segmentation of the whole photo.
+
+    Raises:
+        ValueError: If an oracle is asked for and labels do not guide the network.
+    """
+    model = load_model(source, device=device, network=AutoModel)
+    if oracle and "semantic_prompt" not in inspect.signature(model.forward).parameters:
+        raise ValueError(f"Labels do not guide {source}: it can have no oracle.")
 
     @torch.inference_mode()
     def fill(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
@@ -123,8 +131,10 @@ def checkpoint_system(name: str, source: str, oracle: bool, device: str) -> Syst
         output = model(**inputs)
         image = output.composite[0].float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy()
         composite = np.where(mask[..., None], image.transpose(1, 2, 0), photo)
-        return Filled(image=composite, labels=output.logits[-1][0].argmax(dim=0).cpu().numpy())
+        predicted = output.logits[-1][0].argmax(dim=0).cpu().numpy() if "logits" in output else None
+        return Filled(image=composite, labels=predicted)
 
     settings = f"{weights_sha256(model)} {model.config.to_json_string()} oracle={oracle}"
     identity = hashlib.sha256(settings.encode()).hexdigest()
-    return System(name, identity, fill, model.config.num_labels, model.config.label_colors)
+    colors = getattr(model.config, "label_colors", None)
+    return System(name, identity, fill, model.config.num_labels or None, colors)

@@ -45,14 +45,14 @@ class SGENetDiscriminatorConfig(PreTrainedConfig):
 class PatchDiscriminator(nn.Module):
     """PatchGAN of one scale: strided convolutions, one stride-1 layer, one map of logits."""
 
-    def __init__(self, config: SGENetDiscriminatorConfig):
+    def __init__(self, channels_in: int, width: int, num_layers: int):
         super().__init__()
-        widths = [config.width * min(2**layer, 8) for layer in range(config.num_layers + 1)]
-        channels = [4 if config.see_mask else 3, *widths]
-        strides = [2] * config.num_layers + [1]
+        widths = [width * min(2**layer, 8) for layer in range(num_layers + 1)]
+        channels = [channels_in, *widths]
+        strides = [2] * num_layers + [1]
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(channels_in, channels_out, 4, stride=stride, padding=2))
-            for channels_in, channels_out, stride in zip(channels[:-1], channels[1:], strides, strict=True)
+            spectral_norm(nn.Conv2d(before, after, 4, stride=stride, padding=2))
+            for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True)
         )
         self.logits = spectral_norm(nn.Conv2d(widths[-1], 1, 4, padding=2))
 
@@ -74,7 +74,10 @@ class SGENetDiscriminator(PreTrainedModel):
 
     def __init__(self, config: SGENetDiscriminatorConfig):
         super().__init__(config)
-        self.scales = nn.ModuleList(PatchDiscriminator(config) for _ in range(config.num_scales))
+        channels_in = 4 if config.see_mask else 3
+        self.scales = nn.ModuleList(
+            PatchDiscriminator(channels_in, config.width, config.num_layers) for _ in range(config.num_scales)
+        )
         self.post_init()
 
     @torch.no_grad()
@@ -106,4 +109,4 @@ class SGENetDiscriminator(PreTrainedModel):
         return tuple(logits), features
 
 
-__all__ = ["SGENetDiscriminator", "SGENetDiscriminatorConfig"]
+__all__ = ["PatchDiscriminator", "SGENetDiscriminator", "SGENetDiscriminatorConfig"]

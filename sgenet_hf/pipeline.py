@@ -37,7 +37,7 @@ from .image_processing_sgenet import (
     shrink_without_leak,
 )
 from .masks import grow_mask
-from .modeling_sgenet import SGENetModel, scale_size
+from .modeling_sgenet import SGENetModel, SGENetPreTrainedModel, scale_size
 from .photos import Photo, PhotoError, load_labels, load_mask, load_photo
 from .regions import (
     Box,
@@ -146,20 +146,24 @@ def load_model(
     name_or_path: str | os.PathLike = "street",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-) -> SGENetModel:
+    network: Any = SGENetModel,
+) -> Any:
     """Load a trained network, whole or not at all.
 
     Args:
         name_or_path: a key of `BUNDLED`, a folder that `save_pretrained` wrote, or a Hub id.
         device: where to put it; by default the best that is present.
         dtype: of the parameters; by default what the checkpoint's configuration says.
+        network: class to load; `AutoModel` takes any system of this package, such as those of the paper's tables.
 
     Raises:
         CheckpointError: nothing there, no or another model's configuration, damaged, missing or misshapen weights.
         ValueError: a device that is not there.
     """
     try:
-        model: Any = SGENetModel.from_pretrained(_checkpoint(name_or_path), dtype=dtype or "auto")
+        model: Any = network.from_pretrained(_checkpoint(name_or_path), dtype=dtype or "auto")
+        if not isinstance(model, SGENetPreTrainedModel):
+            raise ValueError(f"{type(model).__name__} fills no holes.")
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:

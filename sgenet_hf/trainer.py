@@ -1,25 +1,27 @@
-"""The two training steps of SGE-Net (section 3.3) and what they need; `train_accelerate.py` is the run around them."""
+"""The two training steps of SGE-Net (section 3.3) and what they need; `train_accelerate.py` is the run around them.
+
+`baseline_trainers.py` says what the systems that the paper compares with do otherwise.
+"""
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from . import losses
 from .configuration_sgenet import SGENetConfig
 from .data import DatasetSpec, dataset_spec
-from .discriminator import SGENetDiscriminator, SGENetDiscriminatorConfig
+from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
-from .modeling_sgenet import SGENetModel, SGENetOutput
+from .modeling_sgenet import SGENetModel
 from .perceptual import PerceptualFeatures
 from .segmenters import Segmenter
 from .training_arguments import Arguments, LossArguments, RunArguments
-
-
-SCALES = (4, 3, 2, 1, 0)  # the order of the model's outputs
 
 
 class Progress:
@@ -38,6 +40,8 @@ class Progress:
 class Trainer:
     """Both networks, their optimisers, the averaged weights and the two training steps."""
 
+    discriminator_kind: type[PreTrainedModel] = SGENetDiscriminator
+
     def __init__(self, arguments: Arguments, accelerator: Accelerator, class_counts: torch.Tensor | None = None):
         """`class_counts`: pixels of each class in the training set, needed for `class_balance`."""
         self.arguments, self.accelerator, self.progress = arguments, accelerator, Progress()
@@ -45,7 +49,7 @@ class Trainer:
         if class_counts is not None:
             weights = losses.balanced_class_weights(class_counts, arguments.loss.class_balance)
             self.class_weights = weights.to(accelerator.device)
-        self.generator = build_generator(arguments)
+        self.generator = self.make_generator()
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.features = load_perceptual(arguments.loss, accelerator.device)
         self.labeller = load_labeller(
@@ -60,7 +64,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.generator.parameters(), run.learning_rate, betas)
         self.discriminator, self.discriminator_optimizer = None, None
         if arguments.loss.adversarial_weight > 0:
-            self.discriminator = build_discriminator(arguments)
+            self.discriminator = build_discriminator(arguments, self.discriminator_kind)
             self.discriminator_optimizer = torch.optim.Adam(
                 self.discriminator.parameters(), run.discriminator_learning_rate, betas
             )
@@ -71,6 +75,14 @@ class Trainer:
         accelerator.register_for_checkpointing(self.progress)
         accelerator.register_save_state_pre_hook(self._save_networks)
         accelerator.register_load_state_pre_hook(self._load_networks)
+
+    def make_generator(self) -> PreTrainedModel:
+        """The network to train."""
+        return build_generator(self.arguments)
+
+    def watch(self) -> Callable[[], dict[str, float]]:
+        """Begins to watch the generator; what is returned gives numbers for the log."""
+        return BiasRatio(self.accelerator.unwrap_model(self.generator)).read
 
     # Checkpoints hold `save_pretrained` folders instead of accelerate's numbered files.
 
@@ -100,28 +112,36 @@ class Trainer:
         set_learning_rate(self.optimizer, run.learning_rate * rate)
         networks = [self.generator] if self.discriminator is None else [self.generator, self.discriminator]
         with accelerator.accumulate(*networks):
-            batch = self.with_machine_labels(batch)
+            batch = self.prepare(batch)
             with accelerator.autocast():
-                output = self.generator(
-                    batch["pixel_values"],
-                    batch["mask"],
-                    semantic_prompt=batch["semantic_prompt"] if (batch["semantic_prompt"] >= 0).any() else None,
-                    labelled=batch["has_labels"] > 0,
-                )
+                output = self.run_generator(batch)
             terms = {}
             if self.adversarial_is_on():
                 set_learning_rate(self.discriminator_optimizer, run.discriminator_learning_rate * rate)
                 terms |= self.discriminator_step(output, batch)
             return terms | self.generator_step(output, batch)
 
+    def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The batch with all that the losses need to know of the truth."""
+        return self.with_machine_labels(batch)
+
+    def run_generator(self, batch: dict[str, torch.Tensor]) -> ModelOutput:
+        """The generator's answer to a batch, under autocast."""
+        return self.generator(
+            batch["pixel_values"],
+            batch["mask"],
+            semantic_prompt=batch["semantic_prompt"] if (batch["semantic_prompt"] >= 0).any() else None,
+            labelled=batch["has_labels"] > 0,
+        )
+
     def adversarial_is_on(self) -> bool:
         """Eq. 8 begins once there is something to judge."""
         start = self.arguments.loss.adversarial_start * self.arguments.run.total_samples
         return self.discriminator is not None and self.progress.samples >= start
 
-    def discriminator_step(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+    def discriminator_step(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
         """Eq. 8 from the discriminator's side."""
-        real, fake, mask = self.texture_windows(batch, batch["pixel_values"], self.fill(output, batch), batch["mask"])
+        real, fake, mask = self.judged(output, batch)
         fake = fake.detach()
         with self.accelerator.autocast():
             # Real and fake in one pass: half the kernel launches, and one power iteration of the spectral norm.
@@ -134,10 +154,10 @@ class Trainer:
         self.discriminator_optimizer.zero_grad()
         return {"discriminator": loss.item()}
 
-    def generator_step(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+    def generator_step(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
         """Eq. 10."""
         run = self.arguments.run
-        terms = self.inpainting_terms(output, batch) | self.segmentation_term(output, batch)
+        terms = self.loss_terms(output, batch)
         if self.adversarial_is_on():
             terms |= self.adversarial_terms(output, batch)
         loss = losses.final_loss(terms, term_weights(self.arguments.loss))
@@ -151,44 +171,59 @@ class Trainer:
         self.optimizer.zero_grad()
         return {name: term.mean().item() for name, term in terms.items()} | {"loss": loss.item()}
 
-    def fill(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """All terms but those of the discriminator, by name, each with one value per sample."""
+        return (
+            self.reconstruction_term(output, batch)
+            | self.texture_terms(output, batch)
+            | self.segmentation_term(output, batch)
+        )
+
+    def fill(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """What is judged, (B, 3, H, W): the composite without its clamp, which would stop gradients, or the image."""
         image = output.images[-1].float()
         if self.arguments.loss.adversarial_on == "raw":
             return image
         return torch.where(batch["mask"] > 0.5, image, batch["pixel_values"])
 
-    def inpainting_terms(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Eq. 7 summed over the scales, and the style term."""
+    def judged(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """What the discriminator compares: truth, fill and mask, whole or in windows at the hole."""
+        return self.texture_windows(batch, batch["pixel_values"], self.fill(output, batch), batch["mask"])
+
+    def reconstruction_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """First term of Eq. 7, summed over the scales."""
         options, target, mask = self.arguments.loss, batch["pixel_values"], batch["mask"]
-        images = [image.float() for image in output.images]
-        literal = options.reconstruction == "literal"
-        terms = {
+        return {
             "reconstruction": sum(
-                losses.reconstruction_loss_literal(image, target)
-                if literal
-                else losses.reconstruction_loss(image, target, mask, scale, options.hole_weight)
-                for scale, image in zip(SCALES, images, strict=True)
+                losses.reconstruction_loss_literal(image.float(), target)
+                if options.reconstruction == "literal"
+                else losses.reconstruction_loss(image.float(), target, mask, scale, options.hole_weight)
+                for scale, image in with_scales(output.images)
             )
         }
+
+    def texture_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Second term of Eq. 7, and the style term."""
         if self.features is None:
-            return terms
-        judged = [losses.enlarge_to(image, target) for image in images] if literal else [self.fill(output, batch)]
-        target, *judged = self.texture_windows(batch, target, *judged)
+            return {}
+        options, target = self.arguments.loss, batch["pixel_values"]
+        literal = options.reconstruction == "literal"
+        images = [losses.enlarge_to(image.float(), target) for image in output.images] if literal else None
+        target, *judged = self.texture_windows(batch, target, *(images or [self.fill(output, batch)]))
         with torch.no_grad():
             target_features = self.features(target)
         features = [self.features(image) for image in judged]
-        terms["perceptual"] = sum(losses.perceptual_loss(ours, target_features) for ours in features)
+        terms = {"perceptual": sum(losses.perceptual_loss(ours, target_features) for ours in features)}
         if options.style_weight > 0:
             terms["style"] = sum(losses.style_loss(ours, target_features) for ours in features)
         return terms
 
-    def segmentation_term(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def segmentation_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 9 summed over the scales; 0 for samples without labels, whose heads still take part (DDP needs that)."""
         options, labels = self.arguments.loss, batch["labels"]
         unprompted = losses.without_prompted(labels, batch["semantic_prompt"])
         terms = []
-        for scale, logits in zip(SCALES, output.logits, strict=True):
+        for scale, logits in with_scales(output.logits):
             # The coarsest scale is computed before any prompt enters, so it may learn from all pixels.
             wanted = labels if scale == 4 else unprompted
             if options.segmentation == "literal":
@@ -203,10 +238,17 @@ class Trainer:
             )
         return {"segmentation": sum(terms)}
 
-    def adversarial_terms(self, output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def adversarial_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 8 from the generator's side, and feature matching."""
         options = self.arguments.loss
-        real, fake, mask = self.texture_windows(batch, batch["pixel_values"], self.fill(output, batch), batch["mask"])
+        fake_logits, fake_features, real_features = self.look(*self.judged(output, batch))
+        terms = {"adversarial": losses.adversarial_loss(fake_logits, options.adversarial_kind)}
+        if options.feature_matching_weight > 0:
+            terms["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
+        return terms
+
+    def look(self, real: torch.Tensor, fake: torch.Tensor, mask: torch.Tensor) -> tuple[tuple, list, list]:
+        """The frozen discriminator's logits and features of the fill, and its features of the truth."""
         discriminator = self.accelerator.unwrap_model(self.discriminator)
         discriminator.requires_grad_(False)
         with self.accelerator.autocast():
@@ -214,10 +256,7 @@ class Trainer:
             with torch.no_grad():
                 _, real_features = discriminator(real, mask)
         discriminator.requires_grad_(True)
-        terms = {"adversarial": losses.adversarial_loss(fake_logits, options.adversarial_kind)}
-        if options.feature_matching_weight > 0:
-            terms["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
-        return terms
+        return fake_logits, fake_features, real_features
 
     def with_machine_labels(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Labels photos that nobody labelled, if a segmenter was given."""
@@ -260,39 +299,51 @@ class Trainer:
         """Moves the averaged weights by `samples` along their half-life."""
         decay = 0.5 ** (samples / self.arguments.run.ema_half_life_samples)
         ours = self.accelerator.unwrap_model(self.generator).state_dict()
+        trained = {name for name, _ in self.averaged.named_parameters()}
         for name, averaged in self.averaged.state_dict().items():
-            averaged.lerp_(ours[name].float(), 1 - decay)
+            if name in trained:
+                averaged.lerp_(ours[name].float(), 1 - decay)
+            else:  # a mean of unit vectors, such as spectral norm's, is none
+                averaged.copy_(ours[name])
 
 
 def build_generator(arguments: Arguments) -> SGENetModel:
     """The network of the recipe, or the one to start from; its classes are those of the data."""
     spec = dataset_spec(arguments.data.dataset)
-    given = {name: value for name, value in vars(arguments.model).items() if value is not None}
+    given = {name: value for name, value in vars(arguments.model).items() if value is not None and name != "system"}
     preset, start = given.pop("preset"), given.pop("initialize_from", None)
-    given |= {"id2label": spec.id2label, "label2id": {name: index for index, name in spec.id2label.items()}}
-    given |= {"label_colors": [list(color) for color in spec.colors], "image_size": arguments.data.crop_size}
+    given |= classes_of(spec) | {"image_size": arguments.data.crop_size}
     if start is None:
         return SGENetModel({"small": SGENetConfig.small, "full": SGENetConfig.full}[preset](**given))
+    return start_from(start, SGENetModel, given)
+
+
+def classes_of(spec: DatasetSpec) -> dict:
+    """A data set's classes as a configuration names them."""
+    label2id = {name: index for index, name in spec.id2label.items()}
+    return {"id2label": spec.id2label, "label2id": label2id, "label_colors": [list(color) for color in spec.colors]}
+
+
+def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTrainedModel:
+    """The network of a model folder or of another run's checkpoint, with the values of its configuration that are
+    `given` and possibly other classes."""
     folder = Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
-    before = SGENetConfig.from_pretrained(folder)
-    config = SGENetConfig(**{**before.to_dict(), **given})
+    before = network.config_class.from_pretrained(folder)
+    config = network.config_class(**{**before.to_dict(), **given})
     other_classes = before.num_labels != config.num_labels
-    return SGENetModel.from_pretrained(
-        folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes
-    )
+    return network.from_pretrained(folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes)
 
 
-def build_discriminator(arguments: Arguments) -> SGENetDiscriminator:
+def build_discriminator(arguments: Arguments, kind: type[PreTrainedModel]) -> PreTrainedModel:
     """A new discriminator, or the one of the checkpoint to start from."""
     if arguments.model.initialize_from is not None:
         folder = Path(arguments.model.initialize_from) / "discriminator"
         if folder.is_dir():
-            return load_whole(SGENetDiscriminator, folder)
-    return SGENetDiscriminator(
-        SGENetDiscriminatorConfig(
-            width=arguments.loss.discriminator_width, see_mask=arguments.loss.discriminator_sees_mask
-        )
-    )
+            return load_whole(kind, folder)
+    options = {"width": arguments.loss.discriminator_width}
+    if kind is SGENetDiscriminator:  # the other systems' papers say what theirs see
+        options["see_mask"] = arguments.loss.discriminator_sees_mask
+    return kind(kind.config_class(**options))
 
 
 def load_whole(network: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
@@ -362,7 +413,7 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
 
 def term_weights(options: LossArguments) -> dict[str, float]:
     """Eq. 10's coefficients by the names of the terms."""
-    names = ("reconstruction", "segmentation", "perceptual", "style", "adversarial", "feature_matching")
+    names = "reconstruction segmentation perceptual style adversarial feature_matching edge_adversarial".split()
     return {name: getattr(options, f"{name}_weight") for name in names}
 
 
@@ -377,6 +428,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Sets the rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def with_scales(planes: tuple[torch.Tensor, ...]) -> list[tuple[int, torch.Tensor]]:
+    """Pairs of scale and plane; outputs run from the coarsest scale to 0."""
+    return list(zip(range(len(planes) - 1, -1, -1), planes, strict=True))
 
 
 def split_in_two(maps: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:

@@ -15,6 +15,14 @@ from transformers import HfArgumentParser
 from .perceptual import PAPER_LAYERS
 
 
+PRESETS = {
+    "sgenet": ("small", "full"),
+    "gatedconv": ("matched", "published"),
+    "edgeconnect": ("matched", "published"),
+    "spgnet": ("matched", "published"),
+}
+
+
 @dataclass
 class DataArguments:
     """What is learnt from."""
@@ -49,7 +57,11 @@ class DataArguments:
 class ModelArguments:
     """Which network; see SGENetConfig. What is not given is the preset's, or that of the weights to start from."""
 
-    preset: Literal["small", "full"] = "small"
+    system: Literal["sgenet", "gatedconv", "edgeconnect", "spgnet"] = "sgenet"
+    preset: Literal["small", "full", "matched", "published"] = field(
+        default="small", metadata={"help": "SGE-Net's small or full; matched (to small) or published for the others."}
+    )
+    width: int | None = field(default=None, metadata={"help": "Channels of the first layer of the other systems."})
     widths: list[int] | None = field(default=None, metadata={"help": "Channels of levels 0 to 4."})
     semantic_guidance: bool | None = None
     confidence_evaluation: bool | None = None
@@ -101,6 +113,13 @@ class LossArguments:
         metadata={"help": "Side in pixels of a window at the hole for the VGG terms and Eq. 8; 0 = the whole crop."},
     )
     discriminator_width: int = 64
+    edge_adversarial_weight: float = field(default=1.0, metadata={"help": "EdgeConnect's lambda_adv,1."})
+    truth_share: float = field(
+        default=0.5,
+        metadata={
+            "help": "Share of the run in which EdgeConnect's and SPG-Net's second stage sees true edges, labels."
+        },
+    )
 
 
 @dataclass
@@ -158,6 +177,7 @@ class Arguments:
         for entry in self.data.mask_mix:
             if not re.fullmatch(r"\w+=\d+(\.\d+)?", entry):
                 raise ValueError(f"mask_mix holds {entry!r}; write kind=weight, such as boxes=2.")
+        self._check_system()
         if self.loss.texture_window > self.data.crop_size:
             raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
         if self.loss.class_balance and (self.data.streaming or self.data.label_model):
@@ -169,6 +189,20 @@ class Arguments:
         if self.run.push_to_hub and not self.run.license_file:
             raise ValueError("push_to_hub needs license_file: weights follow the terms of their training data.")
 
+    def _check_system(self) -> None:
+        system = self.model.system
+        if self.model.preset not in PRESETS[system]:
+            raise ValueError(f"{system} has no preset {self.model.preset}: choose {' or '.join(PRESETS[system])}.")
+        others = {"system", "preset", "width", "initialize_from"}
+        foreign = {"width"} if system == "sgenet" else set(vars(self.model)) - others
+        given = sorted(name for name in foreign if getattr(self.model, name) is not None)
+        if given:
+            raise ValueError(f"{', '.join(given)} is no option of {system}: leave it out.")
+        if system == "edgeconnect" and min(self.loss.adversarial_weight, self.loss.edge_adversarial_weight) <= 0:
+            raise ValueError("EdgeConnect's edges learn from a discriminator alone: give both adversarial weights.")
+        if system != "sgenet" and self.run.push_to_hub:
+            raise ValueError("push_to_hub writes SGE-Net's card: publish other systems with model.push_to_hub.")
+
     def flat(self) -> dict:
         """One dictionary, as a recipe would hold it."""
         return {key: value for part in vars(self).values() for key, value in dataclasses.asdict(part).items()}
@@ -177,6 +211,8 @@ class Arguments:
 def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     """Reads an optional recipe (first argument, `.yaml`) and the command line, which overrules it.
 
+    A recipe may start with `extends: other.yaml`, a recipe beside it, and hold only what differs.
+
     Raises:
         ValueError: If the recipe holds a name that is not an argument, or a value that is none of the choices.
     """
@@ -184,7 +220,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     parser = HfArgumentParser([DataArguments, ModelArguments, LossArguments, RunArguments], description=__doc__)
     if words and words[0].endswith((".yaml", ".yml")):
         recipe_path = words.pop(0)
-        recipe = yaml.safe_load(Path(recipe_path).read_text()) or {}
+        recipe = read_recipe(Path(recipe_path))
         known = {action.dest for action in parser._actions}
         unknown = sorted(set(recipe) - known)
         if unknown:
@@ -201,11 +237,20 @@ def fits(value: object, hint: object) -> bool:
     """Whether a value is of the type that an argument declares; a whole number is also a float."""
     if get_origin(hint) in (Union, UnionType):
         return any(fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
     if get_origin(hint) is list:
         return isinstance(value, list) and all(fits(item, get_args(hint)[0]) for item in value)
     if hint in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if hint is float else hint)
+
+
+def read_recipe(path: Path) -> dict:
+    """The recipe's values over those of the recipe that it extends."""
+    recipe = yaml.safe_load(path.read_text()) or {}
+    base = recipe.pop("extends", None)
+    return recipe if base is None else read_recipe(path.with_name(base)) | recipe
 
 
 def expand_variables(value):

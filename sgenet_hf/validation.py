@@ -6,50 +6,50 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from .data import collate
-from .modeling_sgenet import SGENetModel, SGENetOutput
 from .visualization import class_palette, colour_labels, panel
 
 
 @torch.no_grad()
-def validate(model: SGENetModel, dataset: Dataset, device: torch.device, picture: Path) -> dict[str, float]:
+def validate(model: PreTrainedModel, dataset: Dataset, device: torch.device, picture: Path) -> dict[str, float]:
     """Fills the validation photos and draws the first six.
 
     Returns:
-        Means over photos: `hole_l1` and `hole_psnr` (0 to 255 scale, dB), `hole_accuracy` of the segmentation; and
-        `sharpness`, the gradients in all holes, ours over the truth's.
+        Means over photos: `hole_l1` and `hole_psnr` (0 to 255 scale, dB), `hole_accuracy` of the segmentation if there
+        is one; and `sharpness`, the gradients in all holes, ours over the truth's.
     """
     scores, rows = [], []
-    palette = class_palette(model.config.num_labels, model.config.label_colors)
     for index in range(len(dataset)):
         batch = {name: value.to(device) for name, value in collate([dataset[index]]).items()}
         output = model(batch["pixel_values"], batch["mask"])
         scores.append(hole_scores(output, batch))
         if len(rows) < 6:
-            rows.append(validation_row(output, batch, palette))
-    scales = [f"scale {scale}" for scale in (4, 3, 2, 1, 0)]
-    captions = ["photo", "input", *scales, "fill", "segmentation", "confidence"]
+            rows.append(validation_row(output, batch, model.config))
     picture.parent.mkdir(parents=True, exist_ok=True)
-    panel(rows, captions, cell=160).save(picture)
+    panel([list(row.values()) for row in rows], list(rows[0]), cell=160).save(picture)
     means = {name: float(np.nanmean([score[name] for score in scores])) for name in scores[0]}
     means["sharpness"] = means.pop("gradient") / max(1e-6, means.pop("true_gradient"))
     return {f"validation_{name}": value for name, value in means.items()}
 
 
-def hole_scores(output: SGENetOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+def hole_scores(output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
     """Scores of one photo, inside the hole."""
     hole, truth = batch["mask"] > 0.5, batch["pixel_values"]
     difference = ((output.composite - truth) * 127.5)[hole.expand_as(truth)]
-    labels, predicted = batch["labels"], output.logits[-1].argmax(dim=1)
-    judged = hole[:, 0] & (labels != 255)
-    return {
+    scores = {
         "hole_l1": difference.abs().mean().item(),
         "hole_psnr": 10 * math.log10(255**2 / max(1e-6, difference.square().mean().item())),
         "gradient": gradient_sum(output.composite, hole),
         "true_gradient": gradient_sum(truth, hole),
-        "hole_accuracy": (predicted == labels)[judged].float().mean().item(),  # NaN without labels
     }
+    if "logits" in output:
+        labels, predicted = batch["labels"], output.logits[-1].argmax(dim=1)
+        judged = hole[:, 0] & (labels != 255)
+        scores["hole_accuracy"] = (predicted == labels)[judged].float().mean().item()  # NaN without labels
+    return scores
 
 
 def gradient_sum(image: torch.Tensor, hole: torch.Tensor) -> float:
@@ -61,13 +61,24 @@ def gradient_sum(image: torch.Tensor, hole: torch.Tensor) -> float:
     return torch.hypot(across, down)[inside].sum().item()
 
 
-def validation_row(output: SGENetOutput, batch: dict[str, torch.Tensor], palette: np.ndarray) -> list[np.ndarray]:
-    """Pictures of one photo, in the order of the captions."""
+def validation_row(
+    output: ModelOutput, batch: dict[str, torch.Tensor], config: PreTrainedConfig
+) -> dict[str, np.ndarray]:
+    """Pictures of one photo by their captions; what a system does not have is left out."""
     holed = torch.where(batch["mask"] > 0.5, 1.0, batch["pixel_values"])
-    pictures = [batch["pixel_values"], holed, *output.images, output.composite]
-    labels = output.logits[-1].argmax(dim=1)[0].cpu().numpy()
-    confidence = (output.confidences[-1][0, 0] * 255).byte().cpu().numpy()
-    return [*(to_uint8(image) for image in pictures), colour_labels(labels, palette), confidence]
+    pictures = {"photo": batch["pixel_values"], "input": holed}
+    # SGE-Net has scales 4 to 0, GatedConv two stages, the others one image.
+    last = len(output.images) - 1
+    pictures |= {f"scale {last - index}": image for index, image in enumerate(output.images)}
+    row = {caption: to_uint8(picture) for caption, picture in (pictures | {"fill": output.composite}).items()}
+    if "logits" in output:
+        labels = output.logits[-1].argmax(dim=1)[0].cpu().numpy()
+        row["segmentation"] = colour_labels(labels, class_palette(config.num_labels, config.label_colors))
+    if "confidences" in output:
+        row["confidence"] = (output.confidences[-1][0, 0] * 255).byte().cpu().numpy()
+    if "edges" in output:
+        row["edges"] = (output.edges[0, 0].float() * 255).byte().cpu().numpy()
+    return row
 
 
 def to_uint8(image: torch.Tensor) -> np.ndarray:

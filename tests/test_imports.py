@@ -29,6 +29,10 @@ ARROWS: dict[str, set[str]] = {
     # The network and what surrounds it.
     "modeling_sgenet": {"configuration_sgenet"},
     "image_processing_sgenet": {"configuration_sgenet", "photos"},
+    "baseline_discriminators": {"discriminator"},
+    "baseline_gatedconv": {"modeling_sgenet"},
+    "baseline_edgeconnect": {"modeling_sgenet"},
+    "baseline_spgnet": {"modeling_sgenet"},
     "regions": {"masks"},
     "pipeline": {
         "configuration_sgenet",
@@ -47,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     "prepare": {"catalog", "data", "layouts"},
     # Training.
     "training_arguments": {"data", "perceptual"},
-    "validation": {"data", "modeling_sgenet", "visualization"},
+    "validation": {"data", "visualization"},
     "trainer": {
         "configuration_sgenet",
         "data",
@@ -59,10 +63,27 @@ ARROWS: dict[str, set[str]] = {
         "segmenters",
         "training_arguments",
     },
+    "baseline_trainers": {
+        "baseline_discriminators",
+        "baseline_edgeconnect",
+        "baseline_gatedconv",
+        "baseline_spgnet",
+        "data",
+        "losses",
+        "trainer",
+        "training_arguments",
+    },
     # The command line.
     "cli": {"data", "hub", "masks", "photos", "pipeline", "prepare", "visualization"},
 }
-TRAVEL_WITH_CHECKPOINTS = ("configuration_sgenet", "modeling_sgenet", "image_processing_sgenet")
+TRAVEL_WITH_CHECKPOINTS = (
+    "configuration_sgenet",
+    "modeling_sgenet",
+    "image_processing_sgenet",
+    "baseline_gatedconv",
+    "baseline_edgeconnect",
+    "baseline_spgnet",
+)
 REQUIRED = {"torch", "transformers", "huggingface_hub", "safetensors", "PIL", "numpy", "tqdm"}
 OPTIONAL = (
     "accelerate",
@@ -140,7 +161,8 @@ def test_files_that_travel_with_checkpoints_reach_only_what_travels_too(name):
 
 def test_the_configuration_keeps_its_annotations():
     """With postponed annotations the fields become strings and nothing is validated."""
-    assert "from __future__" not in (PACKAGE / "configuration_sgenet.py").read_text(encoding="utf-8")
+    for name in ("configuration_sgenet", "baseline_gatedconv", "baseline_edgeconnect", "baseline_spgnet"):
+        assert "from __future__" not in (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
 
 
 def test_importing_the_package_reads_no_optional_library():
