@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from eval.columns import columns_for, markdown_rows
 from eval.evaluation_set import EvaluationSet, Sample
 from eval.metrics.feature_distance.feature_distance import FeatureNetwork, frechet_distance
 from eval.metrics.l1.l1 import l1
@@ -172,28 +173,17 @@ def evaluate_set(
 
 
 def markdown(results: Iterable[dict]) -> str:
-    """The results as a table; mIoU in percent."""
-    results = list(results)
-    distances = sorted({key for result in results for key in result if key.startswith("FD-")})
-    columns: list[tuple[str, str, Callable[[float], str]]] = [
-        ("hole_psnr", "hole PSNR", "{:.2f}".format),
-        ("hole_ssim", "hole SSIM", "{:.3f}".format),
-        ("hole_l1", "hole L1", "{:.4f}".format),
-        ("hole_sharpness_ratio", "sharpness", "{:.2f}".format),
-        *((name, name, "{:.2f}".format) for name in distances),
-        ("hole_mean_iou", "hole mIoU %", lambda value: f"{100 * value:.1f}"),
-        ("psnr", "PSNR", "{:.2f}".format),
-        ("ssim", "SSIM", "{:.3f}".format),
-    ]
-    heads = ["split", "masks", "domain", "N", "system", *(title for _, title, _ in columns)]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for result in sorted(
-        results, key=lambda r: (r["data"], r["split"], r["masks"], r["domain"] == "all", r["domain"])
-    ):
-        cells = [result["split"], result["masks"], result["domain"], str(result["n"]), result["system"]]
-        cells += ["-" if result.get(key) is None else form(result[key]) for key, _, form in columns]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """The results as a table with every score that any of them has."""
+    ordered = sorted(results, key=lambda r: (r["data"], r["split"], r["masks"], r["domain"] == "all", r["domain"]))
+    columns = columns_for(name for result in ordered for name in result)
+    return markdown_rows(
+        ["split", "masks", "domain", "N", "system", *(column.heading for column in columns)],
+        (
+            [*(str(result[key]) for key in ("split", "masks", "domain", "n", "system"))]
+            + [column.cell(result.get(column.name)) for column in columns]
+            for result in ordered
+        ),
+    )
 
 
 def write(path: Path, text: str) -> None:
@@ -253,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     record = {"provenance": provenance(command), "sets": sets, "results": results, "finished": now()}
     write(arguments.out / "result.json", json.dumps(record, indent=2) + "\n")
     table = markdown(results)
-    write(arguments.out / "result.md", table + "\n")
+    write(arguments.out / "result.md", table)
     print(table)
     return 0
 
