@@ -14,7 +14,7 @@ import json
 import re
 from pathlib import Path
 
-from eval.columns import columns_for, markdown_rows
+from eval.columns import columns_for, markdown_rows, system_name
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,8 @@ def markdown_table(results: list[dict], wanted: dict[str, str]) -> str:
     return markdown_rows(
         ["photos", "N", "fill", *(column.heading for column in columns)],
         (
-            [row["domain"], str(row["n"]), row["system"], *(column.cell(row.get(column.name)) for column in columns)]
+            [row["domain"], str(row["n"]), system_name(row["system"])]
+            + [column.cell(row.get(column.name)) for column in columns]
             for row in rows
         ),
     )

@@ -278,6 +278,16 @@ def test_kernel_distance_is_unbiased():
     assert np.mean([frechet_distance(*pair) for pair in draws]) > 1
 
 
+def test_kernel_distance_of_pairs_is_unbiased_where_the_formula_for_strangers_is_not():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(200, 12, 8))
+    pairs = [(photos + 0.1 * rng.normal(size=photos.shape), photos) for photos in truth]
+    values = np.array([[squared_mmd(*pair, paired=paired) for paired in (True, False)] for pair in pairs])
+    error = values.std(axis=0) / np.sqrt(len(values))
+    assert abs(values[:, 0].mean()) < 0.2 * abs(values[:, 1].mean())
+    assert values[:, 1].mean() < -4 * error[1]
+
+
 def test_the_published_fid_names_its_package(two_sets):
     try:
         import torch_fidelity  # noqa: F401
