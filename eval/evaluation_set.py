@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgenet_hf.data import InpaintingDataset, load_inpainting_dataset
+from sgenet_hf.data import InpaintingDataset, dataset_spec, load_inpainting_dataset
 from sgenet_hf.masks import IrregularMaskFiles, mask_set_sha256
 
 
@@ -70,6 +70,10 @@ class EvaluationSet(Sequence[Sample]):
         # A folder goes by its name: where it lies on this machine is nobody's business.
         self.data = Path(data).resolve().name if Path(data).is_dir() else data
         self.split, self.masks, self.size, self.seed = split, masks, size, seed
+        try:
+            self.class_names: list[str] | None = list(dataset_spec(data).classes)
+        except (OSError, ValueError):  # a data set that does not name its classes can still be scored
+            self.class_names = None
         self._samples = InpaintingDataset(
             rows.select(order),
             size=size,
@@ -118,5 +122,6 @@ class EvaluationSet(Sequence[Sample]):
             "crops_sha256": digest.hexdigest(),
             "mask_set_sha256": mask_set_sha256(masks),
             "num_labels": num_labels,
+            "class_names": self.class_names,
             "domains": sorted(domains),
         }

@@ -16,17 +16,29 @@ import torch
 
 
 PROJECT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("torch", "transformers", "datasets", "evaluate", "numpy", "pillow", "scipy", "opencv-python-headless")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "numpy",
+    "pillow",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "torch-fidelity",
+)
 
 
-def provenance(command: list[str] | None = None) -> dict:
-    """The record of this run; `command` defaults to what was typed."""
+def provenance(command: list[str] | None = None, processes: int = 1) -> dict:
+    """The record of this run; `command` defaults to what was typed, threads are those of each of its processes."""
     return {
         "command": command or [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": commit(),
         "code_sha256": code_sha256(),
         "libraries": {"python": platform.python_version(), **library_versions()},
-        "hardware": hardware(),
+        "hardware": hardware() | {"processes": processes},
     }
 
 

@@ -3,197 +3,161 @@
     python -m eval.run telea navier_stokes nearest_label street \
         --data PREPARED_FOLDER --splits dev report --masks centre-96 \
         --features google/mobilenet_v2_1.0_224 --out runs/eval
+    torchrun --standalone --nproc_per_node 2 -m eval.run ...        # the same numbers from two processes
 
-Systems are classical methods, checkpoints (bundled name, folder or Hub id), or `oracle:CHECKPOINT`, which is guided by
-the true labels; `NAME=SYSTEM` gives one a name. Data is a folder written by `sgenet prepare`, a Hub id or `toy:COUNT`.
+Systems are classical methods, checkpoints (bundled name, folder or Hub id), or a checkpoint looked at in another way
+(`oracle:`, `ones:`, `known:`, `nearest_predicted:`, see `eval/systems.py`); `NAME=SYSTEM` gives one a name. Data are
+folders written by `sgenet prepare`, Hub ids or `toy:COUNT`; `--masks published` stands for all sets of
+`eval/mask_sets.json`.
 
-Written to `--out`: `result.json` (numbers, protocol, hashes, provenance), `result.md` (the table that is printed) and
-`images/*.parquet` with one row per photo. The rows of finished pieces are kept: the same command, started again after
-it was stopped, computes only what is missing. A row is reused only for the same code, weights, photos and masks.
+Written to `--out`: `result.json` (numbers, 95 % intervals, protocol, hashes, provenance), `result.md` (the table that
+is printed) and `images/*.parquet` with one row per photo. The rows of finished pieces are kept: the same command,
+started again after it was stopped, computes only what is missing. A row is reused only for the same code, weights,
+photos, masks, device and threads.
 
 Numbers: on the uint8 composite, RGB, mean over photos (`eval/metrics` spells each one out); hole and whole photo
-apart; domains (what stands before the `/` in the column `group`) apart and together.
+apart; domains (what stands before the `/` in the column `group`) apart and together; distances of features on the
+whole composite. Intervals: `eval/intervals.py`.
 """
 
 import argparse
-import hashlib
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from tqdm import tqdm
 
-from eval.evaluation_set import EvaluationSet, Sample
-from eval.metrics.feature_distance.feature_distance import FeatureNetwork, frechet_distance
-from eval.metrics.l1.l1 import l1
-from eval.metrics.mean_iou.mean_iou import class_iou, confusion_matrix, mean_iou
-from eval.metrics.psnr.psnr import psnr
-from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
-from eval.metrics.ssim.ssim import ssim
-from eval.provenance import code_sha256, now, provenance, weights_sha256
-from eval.systems import System, load_system
-
-
-ROWS_PER_FILE = 32  # how much work a kill can cost
-
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("group", pa.string()),
-        ("hole_pixels", pa.int64()),
-        ("hole_psnr", pa.float64()),
-        ("hole_ssim", pa.float64()),
-        ("hole_l1", pa.float64()),
-        ("psnr", pa.float64()),
-        ("ssim", pa.float64()),
-        ("l1", pa.float64()),
-        ("hole_gradient", pa.float64()),
-        ("true_hole_gradient", pa.float64()),
-        ("hole_confusion", pa.list_(pa.int64())),
-        ("features", pa.list_(pa.float64())),
-    ]
-)
-MEANS = ("hole_psnr", "hole_ssim", "hole_l1", "psnr", "ssim", "l1")
-
-
-def score(system: System, sample: Sample, num_labels: int, network: FeatureNetwork | None) -> dict:
-    """One row: everything that the tables need to know about one fill."""
-    emptied = np.where(sample.mask[..., None], np.uint8(0), sample.photo)  # nobody gets to see the answer
-    filled = system.fill(emptied, sample.labels, sample.mask)
-    row: dict = {"id": sample.id, "group": sample.group, "hole_pixels": int(sample.mask.sum())}
-    if filled.image is not None:
-        if not np.array_equal(filled.image[~sample.mask], sample.photo[~sample.mask]):
-            raise ValueError(f"{system.name} changed known pixels of {sample.id}; a composite must keep them.")
-        for metric in (psnr, ssim, l1):
-            row[f"hole_{metric.__name__}"] = metric(filled.image, sample.photo, sample.mask)
-            row[metric.__name__] = metric(filled.image, sample.photo)
-        row["hole_gradient"] = gradient_sum(filled.image, sample.mask)
-        row["true_hole_gradient"] = gradient_sum(sample.photo, sample.mask)
-        if network is not None:
-            row["features"] = network([filled.image])[0]
-    if filled.labels is not None:
-        row["hole_confusion"] = confusion_matrix(filled.labels, sample.labels, num_labels, sample.mask).ravel()
-    return row
-
-
-def truth_row(network: FeatureNetwork, sample: Sample) -> dict:
-    """The true photo's features, the other side of the feature distance."""
-    return {"id": sample.id, "group": sample.group, "features": network([sample.photo])[0]}
-
-
-def rows_of_unit(
-    folder: Path, unit: str, identity: dict, samples: EvaluationSet, make_row: Callable[[Sample], dict]
-) -> list[dict]:
-    """Rows of one system on one set, from finished files where their identity is the same, else computed and kept."""
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    rows: list[dict] = []
-    with tqdm(total=len(samples), desc=unit, unit="photo") as progress:
-        for start in range(0, len(samples), ROWS_PER_FILE):
-            path = folder / f"{slug(unit)}-{start:06d}.parquet"
-            count = min(ROWS_PER_FILE, len(samples) - start)
-            if path.exists() and (pq.read_schema(path).metadata or {}).get(b"sgenet_eval") == key.encode():
-                progress.update(count)
-            else:
-                made = []
-                for position in range(start, start + count):
-                    made.append(make_row(samples[position]))
-                    progress.update()
-                table = pa.Table.from_pylist(made, schema=SCHEMA.with_metadata({"sgenet_eval": key}))
-                unfinished = path.with_suffix(".partial")
-                pq.write_table(table, unfinished)
-                os.replace(unfinished, path)
-            rows += pq.read_table(path).to_pylist()
-    return rows
-
-
-def slug(text: str) -> str:
-    """A file name made of `text`."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")
-
-
-def summarise(rows: list[dict], truth: dict[str, list[float]] | None, num_labels: int, distance_name: str) -> dict:
-    """The numbers of one line of the table; what the system cannot give is left out."""
-    summary: dict = {"n": len(rows)}
-    for name in MEANS:
-        if rows[0][name] is not None:
-            summary[name] = float(np.mean([row[name] for row in rows]))
-    if rows[0]["hole_gradient"] is not None:
-        truth_sum = float(np.sum([row["true_hole_gradient"] for row in rows]))
-        ours_sum = float(np.sum([row["hole_gradient"] for row in rows]))
-        summary["hole_sharpness_ratio"] = ours_sum / truth_sum if truth_sum else None
-    if truth is not None and rows[0]["features"] is not None and len(rows) > 1:
-        features = np.array([row["features"] for row in rows])
-        summary[distance_name] = frechet_distance(features, np.array([truth[row["id"]] for row in rows]))
-    if rows[0]["hole_confusion"] is not None:
-        confusion = np.sum([row["hole_confusion"] for row in rows], axis=0).reshape(num_labels, num_labels + 1)
-        if confusion.any():
-            summary["hole_mean_iou"] = mean_iou(confusion)
-            summary["hole_class_iou"] = [None if np.isnan(value) else float(value) for value in class_iou(confusion)]
-            summary["hole_accuracy"] = float(np.trace(confusion[:, :num_labels]) / confusion.sum())
-    return summary
+from eval.columns import columns_for, markdown_rows, system_name
+from eval.complexity import win_rates
+from eval.evaluation_set import EvaluationSet
+from eval.intervals import draw
+from eval.judges import Judges, load_judges
+from eval.mask_sets import PUBLISHED
+from eval.processes import Processes
+from eval.provenance import code_sha256, now, provenance
+from eval.rows import rows_of_unit, score, slug, truth_row
+from eval.scores import Summary, class_ious, distances_of, scores_of
+from eval.systems import CLASSICAL, System, load_system
 
 
 def evaluate_set(
-    folder: Path, samples: EvaluationSet, systems: list[System], network: FeatureNetwork | None
-) -> tuple[dict, list[dict]]:
-    """All systems on one set: its fingerprint, and one result for each system and domain."""
-    facts = samples.fingerprint()
+    folder: Path,
+    samples: EvaluationSet,
+    systems: list[System],
+    judges: Judges,
+    processes: Processes,
+    reference: str | None,
+    resamples: int,
+) -> tuple[dict, list[dict], list[dict]]:
+    """All systems on one set.
+
+    Args:
+        folder: Where rows are kept.
+        samples: The set.
+        systems: The systems.
+        judges: What looks at the fills.
+        processes: The processes of this run; all but the first get no results.
+        reference: Name of the system that the others are compared with.
+        resamples: Draws for the intervals, 0 for none.
+
+    Returns:
+        Fingerprint of the set, one result for each system and domain, and the split by complexity.
+    """
+    facts = processes.from_first(samples.fingerprint() if processes.is_first else None)
     # A network may predict a class that this split does not hold: that must count as wrong, not vanish.
     num_labels = max([facts["num_labels"], *(system.num_labels or 0 for system in systems)])
-    place = f"{samples.data} {samples.split}"
-    truth, distance_name, features_sha256 = None, "", None
-    common = {"code": code_sha256(), "set": {key: facts[key] for key in ("crops_sha256", "mask_set_sha256")}}
-    if network is not None:
-        distance_name, features_sha256 = network.distance_name, weights_sha256(network.model)
-        facts |= {"feature_network": distance_name.removeprefix("FD-"), "feature_network_sha256": features_sha256}
-        identity = {"code": common["code"], "crops": facts["crops_sha256"], "features": features_sha256}
-        truth_rows = rows_of_unit(folder, f"{place} truth", identity, samples, partial(truth_row, network))
-        truth = {row["id"]: row["features"] for row in truth_rows}
+    class_ids = None
+    if judges.segmenter is not None:
+        class_ids = judges.segmenter.class_ids(facts["class_names"] or [])
+        facts |= {"segmenter": judges.segmenter.name}
+        num_labels = max(num_labels, int(class_ids.max()) + 1)
+    if judges.networks:
+        facts |= {"feature_network": judges.networks[0].name, "photo_distance": judges.photo_distance}
+        facts |= {"feature_network_sha256": judges.hashes[f"features:{judges.networks[0].name}"]}
+    facts |= {"judges_sha256": judges.hashes}
 
-    results = []
+    common = {"code": code_sha256(), "judges": judges.hashes, "threads": processes.threads}
+    common |= {"device": processes.device.split(":")[0], "crops": facts["crops_sha256"]}
+    place = f"{samples.data} {samples.split}"
+    truth: dict[str, dict] = {}
+    if judges.networks:
+        make_row = partial(truth_row, judges)
+        for row in rows_of_unit(folder, f"{place} truths", common, samples, judges, make_row, processes):
+            truth[row["id"]] = row
+
+    rows: dict[str, list[dict]] = {}
     for system in systems:
-        identity = common | {"system": system.identity, "num_labels": num_labels, "features": features_sha256}
+        identity = common | {"system": system.identity, "num_labels": num_labels, "masks": facts["mask_set_sha256"]}
+
+        def make_system_row(sample, system=system):
+            return score(system, sample, num_labels, judges, class_ids, truth.get(sample.id))
+
         unit = f"{place} {samples.masks} {system.name}"
-        make_row = partial(score, system, num_labels=num_labels, network=network)
-        rows = rows_of_unit(folder, unit, identity, samples, make_row)
-        for domain in [*facts["domains"], "all"] if len(facts["domains"]) > 1 else facts["domains"]:
-            chosen = [row for row in rows if domain in ("all", row["group"].split("/")[0])]
-            line = {"data": samples.data, "split": samples.split, "masks": samples.masks, "domain": domain}
-            line |= {"system": system.name, "identity": system.identity}
-            results.append(line | summarise(chosen, truth, num_labels, distance_name))
-    return facts, results
+        rows[system.name] = rows_of_unit(folder, unit, identity, samples, judges, make_system_row, processes)
+    if not processes.is_first:
+        return facts, [], []
+    return facts, *summarise(samples, facts["domains"], systems, rows, truth, judges, num_labels, reference, resamples)
+
+
+def summarise(
+    samples: EvaluationSet,
+    domains: list[str],
+    systems: list[System],
+    rows: dict[str, list[dict]],
+    truth: dict[str, dict],
+    judges: Judges,
+    num_labels: int,
+    reference: str | None,
+    resamples: int,
+) -> tuple[list[dict], list[dict]]:
+    """Results of each system and domain, and the split by complexity of each domain, from all rows of a set."""
+    results: dict[tuple[str, str], dict] = {}
+    complexity = []
+    shown = [*domains, "all"] if len(domains) > 1 else domains
+    for domain in shown:
+        place = {"data": samples.data, "split": samples.split, "masks": samples.masks, "domain": domain}
+        chosen = {
+            name: [row for row in own if domain in ("all", row["group"].split("/")[0])] for name, own in rows.items()
+        }
+        groups = [row["group"] for row in chosen[systems[0].name]]
+        # The same draws for every system, and for every mask set: its photos are the same.
+        rng = np.random.default_rng([samples.seed, zlib.crc32(domain.encode())])
+        draws = draw(groups, rng, resamples, max(resamples // 5, 1)) if resamples else None
+        summaries = {}
+        for system in systems:
+            own = chosen[system.name]
+            distances = distances_of(own, truth, judges.networks, samples.seed)
+            summaries[system.name] = Summary(scores_of(own, num_labels), distances, len(own), draws)
+        for system in systems:
+            summary, own = summaries[system.name], chosen[system.name]
+            line = place | {"system": system.name, "identity": system.identity}
+            line |= {"n": len(own), "num_groups": len(set(groups)), **summary.values, **class_ious(own, num_labels)}
+            line |= {"intervals": summary.intervals()}
+            if reference is not None and system.name != reference:
+                difference = summary.difference(summaries[reference])
+                line |= {"difference": {"reference": reference, "scores": difference}}
+            results[system.name, domain] = line
+        complexity += [place | entry for entry in win_rates(chosen, judges.photo_distance, draws)]
+    ordered = [results[system.name, domain] for system in systems for domain in shown]
+    return ordered, complexity
 
 
 def markdown(results: Iterable[dict]) -> str:
-    """The results as a table; mIoU in percent."""
-    results = list(results)
-    distances = sorted({key for result in results for key in result if key.startswith("FD-")})
-    columns: list[tuple[str, str, Callable[[float], str]]] = [
-        ("hole_psnr", "hole PSNR", "{:.2f}".format),
-        ("hole_ssim", "hole SSIM", "{:.3f}".format),
-        ("hole_l1", "hole L1", "{:.4f}".format),
-        ("hole_sharpness_ratio", "sharpness", "{:.2f}".format),
-        *((name, name, "{:.2f}".format) for name in distances),
-        ("hole_mean_iou", "hole mIoU %", lambda value: f"{100 * value:.1f}"),
-        ("psnr", "PSNR", "{:.2f}".format),
-        ("ssim", "SSIM", "{:.3f}".format),
-    ]
-    heads = ["split", "masks", "domain", "N", "system", *(title for _, title, _ in columns)]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for result in sorted(
-        results, key=lambda r: (r["data"], r["split"], r["masks"], r["domain"] == "all", r["domain"])
-    ):
-        cells = [result["split"], result["masks"], result["domain"], str(result["n"]), result["system"]]
-        cells += ["-" if result.get(key) is None else form(result[key]) for key, _, form in columns]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """The results as a table with every score that any of them has."""
+    ordered = sorted(results, key=lambda r: (r["data"], r["split"], r["masks"], r["domain"] == "all", r["domain"]))
+    columns = columns_for(name for result in ordered for name in result)
+    return markdown_rows(
+        ["split", "masks", "domain", "N", "system", *(column.heading for column in columns)],
+        (
+            [*(str(result[key]) for key in ("split", "masks", "domain", "n")), system_name(result["system"])]
+            + [column.cell(result.get(column.name)) for column in columns]
+            for result in ordered
+        ),
+    )
 
 
 def write(path: Path, text: str) -> None:
@@ -207,35 +171,58 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="telea, navier_stokes, nearest_label, CHECKPOINT")
+    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help=f"{', '.join(CLASSICAL)}, CHECKPOINT")
     parser.add_argument("--data", nargs="+", required=True, help="prepared folders, Hub ids, toy:COUNT")
     parser.add_argument("--splits", nargs="+", default=["report"], help="splits of each data set")
-    parser.add_argument("--masks", nargs="+", default=["centre-96"], help="mask sets, e.g. centre-128 irregular-20-30")
+    parser.add_argument("--masks", nargs="+", default=["centre-96"], help="mask sets, or published for all of them")
     parser.add_argument("--mask-files", help="folder of irregular mask files (white = hole); generated without it")
-    parser.add_argument("--features", help="Hub id or folder of the network for the feature distance; none without it")
+    parser.add_argument("--features", nargs="+", default=[], help="Hub ids or folders of networks for distances")
+    parser.add_argument(
+        "--fid", nargs="?", const="", metavar="WEIGHTS", help="the published FID; needs torch-fidelity"
+    )
+    parser.add_argument("--lpips", metavar="WEIGHTS", help="file or Hub id of LPIPS weights, see eval/metrics/lpips")
+    parser.add_argument("--segmenter", help="Hub id or folder of a network that segments the filled photos")
+    parser.add_argument("--reference", help="system to compare with, by name (default: the first checkpoint)")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws for the intervals; 0 for none")
     parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets and of the intervals")
     parser.add_argument("--limit", type=int, help="photos of each split, evenly spread (default: all)")
-    parser.add_argument("--device", default="cpu", help="where the networks run")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the networks run")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process; another number, other digits")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     return parser.parse_args(argv)
+
+
+def reference_of(wanted: str | None, systems: list[System]) -> str | None:
+    """Name of the system that the others are compared with, None if there is only classical company.
+
+    Raises:
+        SystemExit: If no system has the wanted name.
+    """
+    names = [system.name for system in systems]
+    if wanted is not None and wanted not in names:
+        raise SystemExit(f"--reference {wanted}: no system of this run has that name, only {', '.join(names)}.")
+    return wanted or next((system.name for system in systems if system.num_labels is not None), None)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluates, writes the results and prints the table."""
     arguments = parse_arguments(argv)
-    systems = [load_system(specification, arguments.device) for specification in arguments.systems]
+    processes = Processes(arguments.device, arguments.threads)
+    systems = [load_system(specification, processes.device) for specification in arguments.systems]
     names = [system.name for system in systems]
     if len(set(map(slug, names))) < len(names):
         raise SystemExit(f"Two systems would have one name in {names}: name them, e.g. first=FOLDER second=FOLDER.")
-    network = FeatureNetwork(arguments.features, arguments.device) if arguments.features else None
+    reference = reference_of(arguments.reference, systems)
+    judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)
     folder = arguments.out / "images"
     folder.mkdir(parents=True, exist_ok=True)
 
-    sets, results = [], []
+    sets, results, complexity = [], [], []
+    mask_sets = [name for wanted in arguments.masks for name in (PUBLISHED if wanted == "published" else [wanted])]
     for data in arguments.data:
         for split in arguments.splits:
-            for masks in arguments.masks:
+            for masks in mask_sets:
                 samples = EvaluationSet(
                     data,
                     split,
@@ -245,16 +232,21 @@ def main(argv: list[str] | None = None) -> int:
                     limit=arguments.limit,
                     mask_files=arguments.mask_files,
                 )
-                facts, lines = evaluate_set(folder, samples, systems, network)
+                facts, lines, entries = evaluate_set(
+                    folder, samples, systems, judges, processes, reference, arguments.resamples
+                )
                 sets.append(facts)
                 results += lines
+                complexity += entries
 
-    command = ["python", "-m", "eval.run", *(sys.argv[1:] if argv is None else argv)]
-    record = {"provenance": provenance(command), "sets": sets, "results": results, "finished": now()}
-    write(arguments.out / "result.json", json.dumps(record, indent=2) + "\n")
-    table = markdown(results)
-    write(arguments.out / "result.md", table + "\n")
-    print(table)
+    if processes.is_first:
+        command = ["python", "-m", "eval.run", *(sys.argv[1:] if argv is None else argv)]
+        record = {"provenance": provenance(command, processes.count), "sets": sets, "results": results}
+        record |= {"complexity": complexity, "finished": now()}
+        write(arguments.out / "result.json", json.dumps(record, indent=2) + "\n")
+        table = markdown(results)
+        write(arguments.out / "result.md", table)
+        print(table)
     return 0
 
 

@@ -45,6 +45,7 @@ class System:
             nearest-label baseline may look at the labels; each says what it looks at.
         num_labels: Classes of the labels it gives, None if it gives none or takes whatever the data has.
         label_colors: RGB of each of them, if the checkpoint says.
+        sees_photo: Whether it is shown the photo without a hole. Only `truth` is.
     """
 
     name: str
@@ -52,6 +53,12 @@ class System:
     fill: Callable[[np.ndarray, np.ndarray, np.ndarray], Filled]
     num_labels: int | None = None
     label_colors: list[list[int]] | None = None
+    sees_photo: bool = False
+
+
+def truth(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
+    """The photo without a hole: what the best fill would get, and what a segmenter does when nothing is missing."""
+    return Filled(image=photo)
 
 
 def telea(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
@@ -71,70 +78,114 @@ def _opencv_inpaint(photo: np.ndarray, mask: np.ndarray, method: str) -> np.ndar
     return cv2.inpaint(np.ascontiguousarray(photo), mask.astype(np.uint8), TELEA_RADIUS, getattr(cv2, method))
 
 
+def biharmonic(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
+    """Fill whose Laplacian's Laplacian is zero (Damelin and Hoang, 2018), scikit-image."""
+    from skimage.restoration import inpaint_biharmonic
+
+    filled = inpaint_biharmonic(photo, mask, channel_axis=-1)  # float in [0, 1], known pixels to rounding
+    image = np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
+    return Filled(image=np.where(mask[..., None], image, photo))
+
+
 def nearest_label(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
     """The segmentation to beat: every hole pixel takes the TRUE label of the nearest known, labelled pixel.
 
     It reads the true labels outside the hole, which no network gets to see. Without such a pixel it labels nothing.
     """
+    return Filled(labels=carry_in(labels, mask, ~mask & (labels != 255)))
+
+
+def carry_in(labels: np.ndarray, mask: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Labels whose hole pixels are those of the nearest usable pixel, -1 everywhere if none is usable."""
     from scipy.ndimage import distance_transform_edt
 
-    usable = ~mask & (labels != 255)
     if not usable.any():
-        return Filled(labels=np.full_like(labels, -1))
+        return np.full_like(labels, -1)
     rows, columns = distance_transform_edt(~usable, return_distances=False, return_indices=True)
-    return Filled(labels=np.where(mask, labels[rows, columns], labels))
+    return np.where(mask, labels[rows, columns], labels)
 
 
-CLASSICAL = {"telea": telea, "navier_stokes": navier_stokes, "nearest_label": nearest_label}
+# Name -> what fills, and the library that does the work.
+CLASSICAL: dict[str, tuple[Callable[[np.ndarray, np.ndarray, np.ndarray], Filled], str]] = {
+    "telea": (telea, "cv2"),
+    "navier_stokes": (navier_stokes, "cv2"),
+    "biharmonic": (biharmonic, "skimage"),
+    "nearest_label": (nearest_label, "scipy"),
+    "truth": (truth, "numpy"),
+}
+PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "scipy": "scipy"}
+# Ways to look at a checkpoint that are not its own: `WAY:CHECKPOINT`.
+WAYS = ("oracle", "ones", "known", "nearest_predicted")
 
 
 def load_system(specification: str, device: str = "cpu") -> System:
     """Makes a system from what the command line says.
 
     Args:
-        specification: `telea`, `navier_stokes`, `nearest_label`, or a checkpoint by bundled name, folder or Hub id.
-            `oracle:CHECKPOINT` guides it with the true labels (the paper's Fig. 1e). `NAME=...` is what the tables
-            call it.
+        specification: `telea`, `navier_stokes`, `biharmonic`, `nearest_label`, `truth`, or a checkpoint by bundled
+            name, folder or Hub id. `oracle:CHECKPOINT` guides it with the true labels (the paper's Fig. 1e);
+            `ones:CHECKPOINT` and `known:CHECKPOINT` take M = 1 and M = 1 - mask for its reliability at every scale
+            (the same weights, not trained so); `nearest_predicted:CHECKPOINT` carries the labels that it predicts
+            outside the hole into the hole, and paints nothing. `NAME=...` is what the tables call it.
         device: Where checkpoints run.
 
     Raises:
+        ImportError: If a classical method's package is missing.
         OSError: If the checkpoint cannot be found.
+        ValueError: If a checkpoint cannot be looked at in this way.
     """
     name, equals, source = specification.partition("=")
     if not equals:
         source = specification
     if source in CLASSICAL:
-        library = importlib.import_module("scipy" if source == "nearest_label" else "cv2")
-        return System(name, f"{source} {library.__name__} {library.__version__}", CLASSICAL[source])
-    oracle = source.startswith("oracle:")
-    return checkpoint_system(name, source.removeprefix("oracle:"), oracle, device)
+        fill, needed = CLASSICAL[source]
+        try:
+            library = importlib.import_module(needed)
+        except ImportError as error:
+            raise ImportError(f"{source} needs {PACKAGES[needed]}: pip install {PACKAGES[needed]}") from error
+        identity = f"{source} {needed} {library.__version__}"
+        return System(name, identity, fill, sees_photo=source == "truth")
+    way, colon, checkpoint = source.partition(":")
+    if colon and way in WAYS:
+        return checkpoint_system(name, checkpoint, way, device)
+    return checkpoint_system(name, source, "", device)
 
 
-def checkpoint_system(name: str, source: str, oracle: bool, device: str) -> System:
-    """A trained network; under `oracle` its guidance is the true segmentation of the whole photo.
+def checkpoint_system(name: str, source: str, way: str, device: str) -> System:
+    """A trained network, looked at in one of `WAYS` or, with an empty `way`, in its own.
 
     Raises:
-        ValueError: If an oracle is asked for and labels do not guide the network.
+        OSError: If there is no usable checkpoint.
+        ValueError: If it has nothing that this way could change.
     """
     model = load_model(source, device=device, network=AutoModel)
-    if oracle and "semantic_prompt" not in inspect.signature(model.forward).parameters:
+    if way == "oracle" and "semantic_prompt" not in inspect.signature(model.forward).parameters:
         raise ValueError(f"Labels do not guide {source}: it can have no oracle.")
+    if way in ("ones", "known"):
+        if getattr(model, "evaluation", None) is None:
+            raise ValueError(f"{way}:{source}: this network evaluates no confidence, so there is no M to replace.")
+        model.evaluation.reliability_source = model.config.reliability_source = way
 
     @torch.inference_mode()
     def fill(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
         pixels = torch.from_numpy(photo.transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
         hole = torch.from_numpy(mask)[None, None].float()
         inputs = {"pixel_values": pixels.to(device), "mask": hole.to(device)}
-        if oracle:
+        if way == "oracle":
             prompt = np.where(labels == 255, -1, labels)
             inputs["semantic_prompt"] = torch.from_numpy(prompt).long()[None].to(device)
         output = model(**inputs)
+        logits = output.get("logits")
+        predicted = None if logits is None else logits[-1][0].argmax(dim=0).cpu().numpy()
+        if way == "nearest_predicted":
+            if predicted is None:
+                raise ValueError(f"{source} predicts no labels that could be carried into the hole.")
+            return Filled(labels=carry_in(predicted, mask, ~mask))
         image = output.composite[0].float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy()
         composite = np.where(mask[..., None], image.transpose(1, 2, 0), photo)
-        predicted = output.logits[-1][0].argmax(dim=0).cpu().numpy() if "logits" in output else None
         return Filled(image=composite, labels=predicted)
 
-    settings = f"{weights_sha256(model)} {model.config.to_json_string()} oracle={oracle}"
+    settings = f"{weights_sha256(model)} {model.config.to_json_string()} {way}"
     identity = hashlib.sha256(settings.encode()).hexdigest()
     colors = getattr(model.config, "label_colors", None)
     return System(name, identity, fill, model.config.num_labels or None, colors)

@@ -14,6 +14,8 @@ import json
 import re
 from pathlib import Path
 
+from eval.columns import columns_for, markdown_rows, system_name
+
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md",)
@@ -21,16 +23,8 @@ BLOCK = re.compile(
     r"(<!-- results: (?P<file>\S+) \| (?P<filter>[^>]*?) -->\n)(?P<table>.*?)(<!-- end of results -->)", re.S
 )
 
-# Key in the result file, heading, format; distances on features are added under their own names.
-COLUMNS = (
-    ("domain", "photos", "{}"),
-    ("n", "N", "{}"),
-    ("system", "fill", "{}"),
-    ("hole_psnr", "hole PSNR, dB", "{:.2f}"),
-    ("hole_ssim", "hole SSIM", "{:.3f}"),
-    ("hole_sharpness_ratio", "sharpness", "{:.2f}"),
-    ("hole_mean_iou", "hole mIoU, %", "{:.1%}"),
-)
+# What the README shows; distances on features are added under their own names.
+SCORES = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou")
 
 
 def markdown_table(results: list[dict], wanted: dict[str, str]) -> str:
@@ -42,13 +36,16 @@ def markdown_table(results: list[dict], wanted: dict[str, str]) -> str:
     rows = [row for row in results if all(str(row.get(key)) == value for key, value in wanted.items())]
     if not rows:
         raise ValueError(f"No result with {wanted}; run eval.run for it first.")
-    distances = sorted({key for row in rows for key in row if key.startswith("FD-")})
-    columns = [*COLUMNS[:-1], *((name, name, "{:.1f}") for name in distances), COLUMNS[-1]]
-    lines = ["| " + " | ".join(heading for _, heading, _ in columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        cells = ("" if row.get(key) is None else form.format(row[key]).rstrip("%") for key, _, form in columns)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    distances = [key for row in rows for key in row if key.startswith("FD-")]
+    columns = columns_for([*SCORES, *distances])
+    return markdown_rows(
+        ["photos", "N", "fill", *(column.heading for column in columns)],
+        (
+            [row["domain"], str(row["n"]), system_name(row["system"])]
+            + [column.cell(row.get(column.name)) for column in columns]
+            for row in rows
+        ),
+    )
 
 
 def with_tables(text: str, root: Path = ROOT) -> str:

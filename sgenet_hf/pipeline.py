@@ -174,11 +174,12 @@ def load_model(
         ) from error
     device = device or best_device()
     try:
-        return model.to(device).eval()
+        placed: Any = torch.nn.Module.to(model, device)
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
             f"Cannot use device {str(device)!r}; this machine's best is '{best_device()}'. {error}"
         ) from error
+    return placed.eval()
 
 
 def foreign_labels(photo: Photo, segmenter: Segmenter) -> np.ndarray:

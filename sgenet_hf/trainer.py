@@ -403,11 +403,8 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
     if name_or_path is None:
         return None
     segmenter = Segmenter(name_or_path, device)
-    ids = {name.lower(): index for index, name in spec.id2label.items()}
-    names = [segmenter.classes[index].lower() for index in range(len(segmenter.classes))]
-    matched = torch.tensor([ids.get(name, 255) for name in names], device=device)
-    if (matched == 255).all():
-        raise ValueError(f"{name_or_path} knows none of the classes {', '.join(ids)}; its own: {', '.join(names)}.")
+    ids = [255 if index < 0 else index for index in segmenter.ids_among(spec.classes)]
+    matched = torch.tensor(ids, device=device)
     return lambda photos: matched[segmenter(photos)]
 
 

@@ -75,7 +75,7 @@ def test_machine_labels_are_matched_by_name(folder):
     label = load_labeller(str(folder), spec, torch.device("cpu"))
     assert set(label(torch.rand(1, 3, 64, 64)).unique().tolist()) <= {255, 0, spec.classes.index("car")}
     roads = dataclasses.replace(spec, classes=("road",), colors=spec.colors[:1])
-    with pytest.raises(ValueError, match="knows none of the classes road; its own: unicorn, car, sky"):
+    with pytest.raises(ValueError, match="knows none of the classes road; its own: unicorn, Car, sky"):
         load_labeller(str(folder), roads, torch.device("cpu"))
 
 

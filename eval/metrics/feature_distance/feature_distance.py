@@ -26,18 +26,25 @@ class FeatureNetwork:
     Args:
         name_or_path: Hub id or folder of any image model that `AutoModel` loads, with a `preprocessor_config.json`.
         device: Where it runs.
+        name: What distances are named after; the type of the model without it.
     """
 
-    def __init__(self, name_or_path: str, device: str = "cpu"):
+    def __init__(self, name_or_path: str, device: str = "cpu", name: str | None = None):
         settings, _ = transformers.BaseImageProcessor.get_image_processor_dict(name_or_path)
         self.mean = np.array(settings["image_mean"], dtype=np.float32)
         self.std = np.array(settings["image_std"], dtype=np.float32)
         self.model = transformers.AutoModel.from_pretrained(name_or_path, dtype=torch.float32).to(device).eval()
+        self.name = name or self.model.config.model_type
 
     @property
     def distance_name(self) -> str:
-        """Name of the distance on these features."""
-        return f"FD-{self.model.config.model_type}"
+        """Name of the Frechet distance on these features."""
+        return f"FD-{self.name}"
+
+    @property
+    def kernel_name(self) -> str:
+        """Name of the kernel distance on these features."""
+        return f"KD-{self.name}"
 
     @torch.inference_mode()
     def __call__(self, images: list[np.ndarray]) -> np.ndarray:
@@ -75,17 +82,16 @@ def frechet_distance(features: np.ndarray, reference_features: np.ndarray) -> fl
         raise ValueError("A covariance needs at least two photos a set.")
     means, factors = [], []
     for values in (features, reference_features):
-        values = values.astype(np.float64)
-        means.append(values.mean(axis=0))
-        factor = (values - means[-1]) / np.sqrt(len(values) - 1)
+        # torch, because its number of threads, and with it the last digit, can be fixed while the program runs.
+        photos = torch.from_numpy(values.astype(np.float64))
+        means.append(photos.mean(dim=0))
+        factor = (photos - means[-1]) / (len(photos) - 1) ** 0.5
         # Many photos: the triangle R of X = QR has the same X'X and is only D x D.
-        if len(factor) > factor.shape[1]:
-            factor = torch.linalg.qr(torch.from_numpy(factor), mode="r").R.numpy()
-        factors.append(factor)
-    roots = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False)
-    spread = np.square(factors[0]).sum() + np.square(factors[1]).sum() - 2 * roots.sum()
+        factors.append(torch.linalg.qr(factor, mode="r").R if len(factor) > factor.shape[1] else factor)
+    roots = torch.linalg.svdvals(factors[0] @ factors[1].T)
+    spread = factors[0].square().sum() + factors[1].square().sum() - 2 * roots.sum()
     # Rounding can leave a distance of zero slightly below it.
-    return float(max(np.square(means[0] - means[1]).sum() + spread, 0.0))
+    return max(float((means[0] - means[1]).square().sum() + spread), 0.0)
 
 
 class FeatureDistance(evaluate.Metric):

@@ -1,0 +1,174 @@
+"""The paper's Fig. 6, 7 and 8 for a checkpoint on held-out photos, and the numbers behind them.
+
+    python -m eval.paper_figures street --data PREPARED_FOLDER --split report --masks centre-96 --out ../figures
+
+Written: `figures.json` (Fig. 6: share of unreliable pixels and gain in confidence per scale; Fig. 8: correlations and
+the risk-coverage curve, with one row a photo), `figure_6_7.png` (a few photos, spread evenly: image, segmentation,
+confidence and unreliable pixels, white, at every scale) and `figure_8.png` (confidence against error). One hole size
+and one data set at a time: across them the correlation would be that of the sizes. Pictures of photos that may not be
+passed on must not enter the project: choose `--out` outside of it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch.nn import functional
+from tqdm import tqdm
+
+from eval.confidence import correlations, risk_coverage, scale_numbers
+from eval.evaluation_set import EvaluationSet, Sample
+from eval.metrics.l1.l1 import l1
+from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
+from eval.provenance import now, provenance, weights_sha256
+from sgenet_hf.pipeline import load_model
+from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
+
+
+@torch.inference_mode()
+def look(model: torch.nn.Module, sample: Sample) -> tuple[dict, list[list[np.ndarray | None]]]:
+    """Numbers of one photo, and its pictures: rows image, segmentation, confidence, unreliable pixels; scale 4 first.
+
+    Args:
+        model: `SGENetModel`.
+        sample: Photo and hole.
+    """
+    device = next(model.parameters()).device
+    pixels = torch.from_numpy(sample.photo.transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+    mask = torch.from_numpy(sample.mask)[None, None].float()
+    output = model(pixel_values=pixels.to(device), mask=mask.to(device))
+    palette = class_palette(model.config.num_labels, model.config.label_colors)
+    row: dict = {"id": sample.id, "group": sample.group, "confidence": [], "unreliable": []}
+    pictures: list[list[np.ndarray | None]] = [[], [], [], []]
+    for scale in (4, 3, 2, 1, 0):
+        view = output.at_scale(scale)
+        confidence = view.confidence[0, 0].float().cpu().numpy()
+        hole = functional.max_pool2d(mask, 2**scale, ceil_mode=True)[0, 0].numpy() > 0  # as the network counts it
+        row["confidence"].append(float(confidence[hole].astype(np.float64).mean()))
+        pictures[0].append(_as_picture(view.image[0]))
+        pictures[1].append(colour_labels(view.logits[0].argmax(dim=0).cpu().numpy(), palette))
+        pictures[2].append(confidence_heat_map(confidence))
+        if view.reliability_mask is None:
+            row["unreliable"] = None
+            pictures[3].append(None)
+        else:
+            reliability = view.reliability_mask[0, 0].cpu().numpy()
+            row["unreliable"].append(float((reliability[hole] < 0.5).mean()))
+            pictures[3].append(draw_reliability(reliability))
+    filled = np.where(sample.mask[..., None], _as_picture(output.composite[0]), sample.photo)
+    row["hole_l1"] = l1(filled, sample.photo, sample.mask)
+    row["true_texture"] = gradient_sum(sample.photo, sample.mask) / int(sample.mask.sum())
+    return row, pictures
+
+
+def _as_picture(image: torch.Tensor) -> np.ndarray:
+    """float (3, H, W) in [-1, 1] -> uint8 (H, W, 3)."""
+    return image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def scatter(confidence: np.ndarray, error: np.ndarray, side: int = 480) -> Image.Image:
+    """Fig. 8: one dot a photo, confidence to the right (0 to 1), L1 in the hole upwards (0 to its largest value)."""
+    margin, top = 48, max(float(error.max()), 1e-9)
+    page = Image.new("RGB", (side + 2 * margin, side + 2 * margin), "white")
+    pen = ImageDraw.Draw(page)
+    pen.rectangle([margin, margin, margin + side, margin + side], outline="black")
+    for x, y in zip(confidence, error, strict=True):
+        centre = (margin + x * side, margin + (1 - y / top) * side)
+        pen.ellipse([centre[0] - 3, centre[1] - 3, centre[0] + 3, centre[1] + 3], fill=(31, 90, 160))
+    for share in (0, 0.5, 1):
+        pen.text((margin + share * side, margin + side + 8), f"{share:.1f}", fill="black", anchor="ma")
+        pen.text((margin - 6, margin + (1 - share) * side), f"{share * top:.2f}", fill="black", anchor="rm")
+    pen.text((margin + side / 2, margin + side + 28), "mean confidence in the hole", fill="black", anchor="ma")
+    pen.text((margin, margin - 18), "L1 in the hole", fill="black", anchor="la")
+    return page
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.paper_figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="bundled name, folder or Hub id")
+    parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
+    parser.add_argument("--split", default="report")
+    parser.add_argument("--masks", default="centre-96", help="mask set")
+    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets")
+    parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
+    parser.add_argument("--shown", type=int, default=4, help="photos in the picture of Fig. 6 and 7")
+    parser.add_argument("--cell", type=int, default=160, help="side of one picture on the page, in pixels")
+    parser.add_argument("--device", default="cpu", help="where the network runs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the figures")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Looks at every photo, writes the numbers and draws the figures."""
+    arguments = parse_arguments(argv)
+    model = load_model(arguments.checkpoint, device=arguments.device)
+    samples = EvaluationSet(
+        arguments.data,
+        arguments.split,
+        arguments.masks,
+        size=arguments.size,
+        seed=arguments.seed,
+        limit=arguments.limit,
+    )
+    shown = set(np.linspace(0, len(samples) - 1, min(arguments.shown, len(samples))).round().astype(int).tolist())
+    rows, grid = [], []
+    for position, sample in enumerate(tqdm(samples, desc="figures", unit="photo")):
+        row, pictures = look(model, sample)
+        rows.append(row)
+        if position in shown:
+            emptied = np.where(sample.mask[..., None], np.uint8(255), sample.photo)
+            # The photo and what the network saw of it stand left of the first row of each block.
+            starts = [[sample.photo, emptied], [None, None], [None, None], [None, None]]
+            grid += [start + line for start, line in zip(starts, pictures, strict=True)]
+
+    confidence = np.array([row["confidence"][-1] for row in rows])
+    error, texture = (np.array([row[key] for row in rows]) for key in ("hole_l1", "true_texture"))
+    facts = {
+        "provenance": provenance(["python", "-m", "eval.paper_figures", *(sys.argv[1:] if argv is None else argv)]),
+        "set": samples.fingerprint(),
+        "weights_sha256": weights_sha256(model),
+        "figure_6": scale_numbers(rows),
+        "figure_8": correlations(confidence, error, texture) | {"risk_coverage": risk_coverage(confidence, error)},
+        "rows": rows,
+        "finished": now(),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_whole(arguments.out / "figures.json", (json.dumps(facts, indent=2) + "\n").encode())
+    captions = ["truth", "input", *(f"scale {scale}" for scale in (4, 3, 2, 1, 0))]
+    names = ["image", "segmentation", "confidence", "unreliable = white"] * (len(grid) // 4)
+    for name, picture in (
+        ("figure_6_7.png", panel(grid, captions, names, cell=arguments.cell)),
+        ("figure_8.png", scatter(confidence, error)),
+    ):
+        unfinished = arguments.out / f"{name}.partial"
+        picture.save(unfinished, format="PNG")
+        os.replace(unfinished, arguments.out / name)
+    print(
+        json.dumps(
+            {
+                "figure_6": facts["figure_6"],
+                "figure_8": {k: facts["figure_8"][k] for k in ("pearson", "spearman", "partial_given_texture")},
+            },
+            indent=2,
+        )
+    )
+    return 0
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes whole files only."""
+    unfinished = path.with_name(path.name + ".partial")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The numbers behind the figures say what they should on made-up photos; the figures are drawn from a tiny network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eval.confidence import correlations, risk_coverage, scale_numbers
+from eval.paper_figures import main
+from sgenet_hf import SGENetConfig, SGENetModel
+
+
+def test_correlations_equal_scipy():
+    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    rng = np.random.default_rng(0)
+    confidence, texture = rng.random(50), rng.random(50)
+    error = 0.3 * texture - 0.2 * confidence + 0.1 * rng.random(50)
+    found = correlations(confidence, error, texture)
+    assert found["pearson"] == pytest.approx(stats.pearsonr(confidence, error).statistic, rel=1e-9)
+    assert found["spearman"] == pytest.approx(stats.spearmanr(confidence, error).statistic, rel=1e-9)
+    residuals = [values - np.polyval(np.polyfit(texture, values, 1), texture) for values in (confidence, error)]
+    assert found["partial_given_texture"] == pytest.approx(np.corrcoef(*residuals)[0, 1], rel=1e-9)
+
+
+def test_partial_correlation_sees_through_a_common_cause():
+    """Texture makes photos hard and the network unsure; beyond that, confidence knows nothing of the error."""
+    pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    rng = np.random.default_rng(0)
+    texture = rng.random(2000)
+    confidence, error = 1 - texture + 0.2 * rng.normal(size=2000), texture + 0.2 * rng.normal(size=2000)
+    found = correlations(confidence, error, texture)
+    assert found["pearson"] < -0.5 and abs(found["partial_given_texture"]) < 0.1
+    with pytest.raises(ValueError, match="three photos"):
+        correlations(confidence[:2], error[:2], texture[:2])
+
+
+def test_risk_falls_with_coverage_where_confidence_is_right():
+    error = np.array([0.4, 0.1, 0.3, 0.2])
+    right, wrong = risk_coverage(-error, error), risk_coverage(error, error)
+    assert right["risk"] == right["best_risk"] == pytest.approx([0.1, 0.15, 0.2, 0.25])
+    assert wrong["risk"][0] == 0.4 > wrong["blind_risk"][0] == pytest.approx(0.25)
+    assert [right["risk"][-1], wrong["risk"][-1]] == pytest.approx([0.25, 0.25])
+
+
+def test_scale_numbers_are_means_over_photos():
+    rows = [{"confidence": [0, 0.1, 0.3, 0.6, 1], "unreliable": [1, 1, 0.5, 0.5, 0]}] * 2
+    rows.append({"confidence": [0.3] * 5, "unreliable": [1, 0.4, 0.5, 0.5, 0]})
+    numbers = scale_numbers(rows)
+    assert numbers["gain_over_the_coarser_scale"] == pytest.approx([0.2 / 3, 0.4 / 3, 0.2, 0.8 / 3])
+    assert numbers["share_unreliable"] == pytest.approx([1, 0.8, 0.5, 0.5, 0])
+    assert "share_unreliable" not in scale_numbers([{"confidence": [0.5] * 5, "unreliable": None}])
+
+
+@pytest.mark.parametrize("evaluates", [True, False])
+def test_figures_are_drawn(evaluates, tmp_path):
+    pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    torch.manual_seed(0)
+    config = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=7, confidence_evaluation=evaluates)
+    SGENetModel(config).save_pretrained(tmp_path / "tiny")
+    options = ["--data", "toy:4", "--split", "train", "--masks", "centre-24", "--size", "64", "--shown", "2"]
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "tiny"), *options, "--cell", "32", "--out", str(out)]) == 0
+    record = json.loads((out / "figures.json").read_text())
+    assert len(record["rows"]) == 4 and ("share_unreliable" in record["figure_6"]) is evaluates
+    if evaluates:
+        assert record["figure_6"]["share_unreliable"][0] == 1, "Fig. 7: the map at scale 4 is the mask"
+    assert all(0 < value <= 1 for value in record["figure_6"]["confidence"])
+    assert Image.open(out / "figure_6_7.png").width >= 7 * 32
+    assert Image.open(out / "figure_8.png").getcolors(maxcolors=100000) is not None
+    assert not list(out.glob("*.partial"))
