@@ -27,9 +27,7 @@ class Segmenter:
     def __init__(self, name_or_path: str | os.PathLike, device: str | torch.device = "cpu"):
         self.name = os.fspath(name_or_path)
         try:
-            self.model, loading = AutoModelForSemanticSegmentation.from_pretrained(
-                name_or_path, output_loading_info=True
-            )
+            model, loading = AutoModelForSemanticSegmentation.from_pretrained(name_or_path, output_loading_info=True)
             # The settings alone: some processors cannot be made without packages that nothing here needs.
             settings, _ = BaseImageProcessor.get_image_processor_dict(name_or_path)
             statistics = settings["image_mean"], settings["image_std"]
@@ -41,7 +39,7 @@ class Segmenter:
         if loading["missing_keys"]:  # a bare backbone would get a random head and no complaint
             missing = ", ".join(sorted(loading["missing_keys"])[:3])
             raise ValueError(f"{name_or_path} lacks {missing} ...: it was not trained for segmentation.")
-        self.model: Any = self.model.to(device).eval()
+        self.model: Any = model.to(device).eval()
         self.classes = {int(index): str(name) for index, name in self.model.config.id2label.items()}
         self.mean, self.std = (torch.tensor(values, device=device)[:, None, None] for values in statistics)
 
