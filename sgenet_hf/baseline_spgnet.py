@@ -195,7 +195,7 @@ class SPGNetModel(SGENetPreTrainedModel):
         Raises:
             ValueError: If the shapes do not fit together.
         """
-        check_inputs(pixel_values, mask, semantic_prompt, None)
+        check_inputs(pixel_values, mask, semantic_prompt, None, self.config.num_labels)
         height, width = pixel_values.shape[-2:]
         hole = (mask > 0.5).to(pixel_values.dtype)
         known_photo = torch.where(hole > 0, 0.0, pixel_values).to(pixel_values.dtype)  # a NaN in the hole ends here

@@ -538,7 +538,7 @@ def check_inputs(
     mask: torch.Tensor,
     semantic_prompt: torch.Tensor | None,
     pixel_mask: torch.Tensor | None,
-    num_labels: int,
+    num_labels: int | None = None,
 ) -> None:
     """Compares the shapes of the model's inputs, and the prompt's ids with the classes.
 
@@ -555,7 +555,7 @@ def check_inputs(
             raise ValueError(f"`{name}` must have shape {(batch_size, height, width)}, got {tuple(plane.shape)}.")
     if semantic_prompt is not None and semantic_prompt.is_floating_point():
         raise ValueError("`semantic_prompt` holds class ids; give integers, -1 where the network may decide.")
-    if semantic_prompt is None or semantic_prompt.is_meta or torch.compiler.is_compiling():
+    if semantic_prompt is None or num_labels is None or semantic_prompt.is_meta or torch.compiler.is_compiling():
         return  # nothing, no values, or a graph that may not depend on values
     lowest, highest = semantic_prompt.aminmax()
     if lowest < -1 or highest >= num_labels:
