@@ -301,7 +301,14 @@ def build_batch_tab(handlers: Handlers) -> None:
     with gr.Row():
         archive = gr.DownloadButton("Download the photos (zip)", interactive=False, elem_id="batch-zip")
         scores = gr.DownloadButton("Download the scores (CSV)", interactive=False, elem_id="batch-scores")
-    table = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, label="Scores", elem_id="batch-table")
+    table = gr.Dataframe(
+        headers=list(COLUMNS),
+        column_widths=["160px", "110px", "100px", "220px", "320px"],
+        interactive=False,
+        wrap=True,
+        label="Scores",
+        elem_id="batch-table",
+    )
     button.click(
         handlers.fill_batch,
         [photos, masks, *options],

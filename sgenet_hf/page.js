@@ -1,4 +1,4 @@
-// What Gradio has no setting for: keyboard shortcuts, and the step slider over drawings that the page holds already.
+// What Gradio has no setting for: keyboard shortcuts, names of examples, and the step slider over drawings that the page holds already.
 () => {
   const click = (selector) => {
     const button = document.querySelector(selector);
@@ -6,6 +6,14 @@
     return Boolean(button);
   };
   const types = (element) => element.matches?.("textarea, select, input:not([type=range]):not([type=radio])");
+
+  // Gradio gives the buttons of examples a picture and no name.
+  const nameExamples = () =>
+    document.querySelectorAll("#examples .gallery-item:not([aria-label])").forEach((button, index) => {
+      button.setAttribute("aria-label", `Example ${index + 1}`);
+    });
+  new MutationObserver(nameExamples).observe(document.body, { childList: true, subtree: true });
+  nameExamples();
 
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey)) return;

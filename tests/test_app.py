@@ -25,6 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.space_benchmark import draw_photo, measure
 from sgenet_hf import Inpainter, SGENetConfig, SGENetImageProcessor, SGENetModel
 
 
@@ -214,6 +215,13 @@ class Visitor:
         """Returns the pictures behind the slider, before and after."""
         before, after = (picture(image.get_attribute("src")) for image in self.page.locator("#result img").all())
         return before, after
+
+
+CONTROLS_WITHOUT_A_NAME = """
+() => [...document.querySelectorAll("button, input, select, textarea")].filter((control) =>
+  control.offsetParent && !(control.innerText || control.ariaLabel || control.title || control.labels?.length ||
+  control.getAttribute("aria-labelledby") || control.placeholder)).map((control) => control.outerHTML)
+"""
 
 
 def picture(address: str) -> Image.Image:
@@ -449,6 +457,14 @@ def test_no_file_of_the_server_can_be_read(server, project_root, tiny_checkpoint
             urllib.request.urlopen(f"{server}/gradio_api/file={path}")
 
 
+def test_every_client_gets_the_answer_to_its_own_photo(server, tmp_path):
+    photos = [draw_photo(seed, 64, tmp_path) for seed in range(4)]
+    lines = measure(server, os.getpid(), photos, seconds=2)
+    assert "errors: 0" in lines[2], lines
+    assert re.search(r"4 clients: [\d.]+ requests a minute, p50 [\d.]+ s, p95 [\d.]+ s", lines[1])
+    assert 0 < int(re.search(r"(\d+)% of it not the network", lines[0])[1]) < 100
+
+
 def test_analytics_are_off(server):
     with urllib.request.urlopen(f"{server}/config") as answer:
         assert re.search(rb'"analytics_enabled":\s*false', answer.read())
@@ -641,6 +657,7 @@ def test_the_page_fits_narrow_and_wide_screens(visitor, files):
     visitor.open_photo(files["photo"])
     visitor.paint()
     visitor.fill()
+    assert page.evaluate(CONTROLS_WITHOUT_A_NAME) == []
     for width, scheme in ((390, "light"), (800, "dark"), (1600, "dark")):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})

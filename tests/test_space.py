@@ -15,6 +15,30 @@ from sgenet_hf.space import write_space_folder
 
 
 REPO_ID = "street-lab/sge-net-page"
+# Run in the folder of a deployed Space: its own files start the page, and wrong settings end in a message.
+CHECK = """
+import importlib.util
+import app, sgenet_hf
+
+print(sgenet_hf.__file__)
+assert app.demo and (app.LOOK / "page.css").is_file() and (app.LOOK / "page.js").is_file()
+
+def stops(work, message):
+    try:
+        work()
+    except SystemExit as stop:
+        assert message in str(stop), stop
+    else:
+        raise AssertionError(f"nobody said {message}")
+
+assert app.allowed_networks("a/tiny", "b=c/d, e=f") == {"tiny": "a/tiny", "b": "c/d", "e": "f"}
+stops(lambda: app.allowed_networks("tiny", "runs/final"), "is not NAME=CHECKPOINT")
+stops(lambda: app.allowed_networks("tiny", "tiny=other"), "a name of its own")
+app.os.environ["SGENET_QUEUE_SIZE"] = "many"
+stops(lambda: app.setting("SGENET_QUEUE_SIZE", 16), "give a whole number")
+if importlib.util.find_spec("mcp") is None:
+    stops(app.main, "gradio[mcp]")
+"""
 
 
 @pytest.fixture
@@ -65,12 +89,9 @@ def test_a_deployed_space_holds_what_the_page_needs_and_nothing_else(deployed, c
     assert (folder / settings.license_link).read_text() == "for tests only"
 
     pytest.importorskip("gradio")
-    check = (
-        "import app, sgenet_hf; print(sgenet_hf.__file__); assert (app.LOOK / 'page.css').is_file(); assert app.demo"
-    )
-    environment = os.environ | repository.variables | {"PYTHONPATH": ""}
+    environment = os.environ | repository.variables | {"PYTHONPATH": "", "SGENET_MCP": "1"}
     result = subprocess.run(
-        [sys.executable, "-c", check], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", CHECK], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.startswith(str(folder)), "the Space's own copy of the package was tested"
