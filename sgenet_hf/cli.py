@@ -6,6 +6,7 @@
     sgenet masks NAME OUT                     an evaluation mask set as PNG files
     sgenet info CHECKPOINT                    what a checkpoint is
     sgenet serve                              the page in the browser
+    sgenet deploy-space OWNER/NAME            the page as a Space on the Hub
 
 Exit status: 0 all went well, 1 some files failed, 2 wrong usage or nothing done.
 """
@@ -35,6 +36,7 @@ from .hub import file_beside, network_name
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
 from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
+from .space import deploy_space
 from .visualization import class_palette, draw_reliability
 
 
@@ -215,6 +217,13 @@ def serve_command(arguments: argparse.Namespace) -> int:
     return ALL_WELL
 
 
+def deploy_space_command(arguments: argparse.Namespace) -> int:
+    """`sgenet deploy-space`: see `space.deploy_space`."""
+    compare = dict(arguments.compare or [])
+    print(deploy_space(arguments.repo_id, model=arguments.model, compare=compare, private=arguments.private))
+    return ALL_WELL
+
+
 def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) -> None:
     """Writes what the network drew and thought at each scale.
 
@@ -352,6 +361,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _named(text: str) -> tuple[str, str]:
+    name, equals, checkpoint = text.partition("=")
+    if not (name and equals and checkpoint):
+        raise ValueError(text)
+    return name, checkpoint
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sgenet",
@@ -396,6 +412,18 @@ def _parser() -> argparse.ArgumentParser:
     serve = command("serve", serve_command, "Serve the page in the browser.")
     serve.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
     serve.add_argument("--port", type=_positive, help="port to listen on")
+
+    deploy = command("deploy-space", deploy_space_command, "Put the page on the Hub as a Space, or update it.")
+    deploy.add_argument("repo_id", metavar="OWNER/NAME", help="the Space; made if missing")
+    deploy.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
+    deploy.add_argument(
+        "--compare",
+        type=_named,
+        action="append",
+        metavar="NAME=CHECKPOINT",
+        help="a network that visitors may compare it with; may be given several times",
+    )
+    deploy.add_argument("--private", action="store_true", help="only you and your organisation see it")
     return parser
 
 

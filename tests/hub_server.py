@@ -28,6 +28,7 @@ class Repository:
     kind: str
     private: bool = False
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)  # settings of a Space
 
     def __post_init__(self):
         self.add_commit({})
@@ -154,6 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._plan_upload(json.loads(body))
         if action[:1] == ["commit"]:
             return self._commit(repo_id, repository, body)
+        if action == ["variables"] and kinds == "spaces":
+            wish = json.loads(body)
+            repository.variables[wish["key"]] = wish["value"]
+            return self._json({key: {"value": value} for key, value in repository.variables.items()})
         commit = repository.at(action[1] if len(action) > 1 else "main")
         if commit is None:
             return self._error(404, "RevisionNotFound", "Invalid revision")

@@ -1,24 +1,32 @@
-"""The Space as its visitors meet it: the real server, its endpoint for programs, and a page in a real browser.
+"""The Space as its visitors meet it: the real server, its endpoints for programs, and a page in a real browser.
 
 Where the environment variable CI is set, a missing browser is a failure; elsewhere these tests say so and skip.
 """
 
+import csv
 import io
+import json
 import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from sgenet_hf import Inpainter
+from eval.space_benchmark import draw_photo, measure
+from sgenet_hf import Inpainter, SGENetConfig, SGENetImageProcessor, SGENetModel
 
 
 def require(condition, what):
@@ -34,8 +42,18 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_checkpoint, project_root, tmp_path_factory):
-    """Address of `python app.py` with a tiny network of random weights."""
+def second_checkpoint(tmp_path_factory) -> Path:
+    """Another tiny network, which the server's owner allows too."""
+    torch.manual_seed(2)
+    folder = tmp_path_factory.mktemp("second") / "tiny2"
+    SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)).save_pretrained(folder)
+    SGENetImageProcessor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory):
+    """Address of `sgenet serve` with a tiny network of random weights."""
     try:
         import gradio  # noqa: F401
     except ImportError:
@@ -43,22 +61,29 @@ def server(tiny_checkpoint, project_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
     environment = os.environ | {
-        "SGENET_MODEL": str(tiny_checkpoint),
-        "PORT": str(port),
+        "SGENET_COMPARE": f"second={second_checkpoint}",
         "SGENET_MAX_FILE_SIZE": "3mb",
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "PYTHONPATH": str(project_root),
     }
     with open(folder / "server.log", "w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(project_root / "app.py")], cwd=folder, env=environment, stdout=log, stderr=log
-        )
+        command = [
+            sys.executable,
+            "-m",
+            "sgenet_hf.cli",
+            "serve",
+            "--model",
+            str(tiny_checkpoint),
+            "--port",
+            str(port),
+        ]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         address = f"http://127.0.0.1:{port}"
         try:
-            deadline = time.monotonic() + 300
+            deadline = time.monotonic() + 600
             while not answers(address):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"app.py did not start:\n{(folder / 'server.log').read_text()}")
+                    pytest.fail(f"the page did not start:\n{(folder / 'server.log').read_text()}")
                 time.sleep(0.3)
             yield address
         finally:
@@ -99,7 +124,9 @@ class Visitor:
         self.page = page
         self.server = server
         self.strangers, self.crashes, self.waiting = [], [], set()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(240_000)
+        # A canvas draws 60 times a second, which keeps a machine without a graphics card from doing anything else.
+        page.add_init_script("window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 100)")
         page.on("request", self._sent)
         for end in ("requestfinished", "requestfailed"):
             page.on(end, lambda request: self.waiting.discard(request))
@@ -114,7 +141,7 @@ class Visitor:
     def settle(self, quiet=8):
         """Waits until nothing has been asked of the server for most of a second."""
         calm = 0
-        for _ in range(1200):
+        for _ in range(3000):
             calm = 0 if self.waiting else calm + 1
             if calm == quiet:
                 return
@@ -137,15 +164,15 @@ class Visitor:
         chooser.value.set_files(str(path))
         self.settle()
 
-    def paint(self, width=80):
-        """Draws a stroke over the middle of the canvas."""
-        canvas = self.page.locator("#editor canvas").first
+    def paint(self, width=80, editor="#editor"):
+        """Draws a stroke over the middle of a canvas."""
+        canvas = self.page.locator(f"{editor} canvas").first
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x - width / 2, y)
         self.page.mouse.down()
-        self.page.mouse.move(x + width / 2, y, steps=12)
+        self.page.mouse.move(x + width / 2, y, steps=6)
         self.page.mouse.up()
         self.settle()
 
@@ -154,9 +181,23 @@ class Visitor:
         self.page.locator("#editor").get_by_role("button", name=name).click()
         self.settle()
 
-    def fill(self) -> str:
-        """Presses the button; returns the sentences under the result."""
-        self.page.locator("#run").click()
+    def click(self, selector):
+        self.page.locator(selector).click()
+        self.settle()
+
+    def save(self, selector) -> Path:
+        """Presses a button that saves a file; returns the file under the name that it was given."""
+        with self.page.expect_download() as download:
+            self.page.locator(selector).click()
+        path = Path(download.value.path())
+        return path.rename(path.with_name(download.value.suggested_filename))
+
+    def fill(self, button="#run") -> str:
+        """Presses a button, or Ctrl + Enter; returns the sentences under the result."""
+        if button:
+            self.page.locator(button).click()
+        else:
+            self.page.keyboard.press("Control+Enter")
         self.settle()
         self.page.wait_for_selector("#thoughts .scale")
         return self.page.locator("#summary").inner_text()
@@ -174,6 +215,13 @@ class Visitor:
         """Returns the pictures behind the slider, before and after."""
         before, after = (picture(image.get_attribute("src")) for image in self.page.locator("#result img").all())
         return before, after
+
+
+CONTROLS_WITHOUT_A_NAME = """
+() => [...document.querySelectorAll("button, input, select, textarea")].filter((control) =>
+  control.offsetParent && !(control.innerText || control.ariaLabel || control.title || control.labels?.length ||
+  control.getAttribute("aria-labelledby") || control.placeholder)).map((control) => control.outerHTML)
+"""
 
 
 def picture(address: str) -> Image.Image:
@@ -208,13 +256,29 @@ def mask(mask) -> Image.Image:
 @pytest.fixture
 def files(tmp_path, photo, mask) -> dict[str, Path]:
     """A photo, its mask, and files that a page must refuse."""
-    paths = {name: tmp_path / f"{name}.png" for name in ("photo", "mask", "small_mask", "empty", "text")}
+    paths = {name: tmp_path / f"{name}.png" for name in ("photo", "mask", "small_mask", "empty", "text", "bomb")}
     photo.save(paths["photo"])
     mask.save(paths["mask"])
     mask.resize((40, 30)).save(paths["small_mask"])
     Image.new("L", photo.size).save(paths["empty"])
     paths["text"].write_text("This is no picture.")
+    paths["bomb"].write_bytes(png_of_size(60_000, 60_000))
+    paths["truncated"] = tmp_path / "truncated.jpg"
+    photo.save(paths["truncated"])
+    paths["truncated"].write_bytes(paths["truncated"].read_bytes()[:2000])
+    paths["animated"] = tmp_path / "animated.gif"
+    photo.save(paths["animated"], save_all=True, append_images=[photo.rotate(180)])
     return paths
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A file of a few bytes that claims to be a huge picture."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
 # --- Programs --------------------------------------------------------------------------------------------------------
@@ -264,9 +328,80 @@ def test_endpoint_returns_an_unmasked_photo_unchanged(client, files, photo):
     assert facts["score"] is None and facts["classes"] == {}
 
 
+def test_a_program_can_choose_among_the_allowed_networks(client, files, second_checkpoint):
+    path, facts = call(client, files["photo"], files["mask"], network="second")
+    expected = Inpainter(str(second_checkpoint))(files["photo"], files["mask"])
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image))
+    assert 0 < facts["seconds"]["network"] < facts["seconds"]["all"]
+
+
+def test_no_request_loads_another_checkpoint(client, files, second_checkpoint):
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match="not in the list of choices|not in choices"):
+        call(client, files["photo"], files["mask"], network=str(second_checkpoint))
+
+
+def test_the_map_of_a_photo_can_prompt_a_fill(client, files, photo, tiny_checkpoint):
+    from gradio_client import handle_file
+
+    inpainter = Inpainter(str(tiny_checkpoint))
+    path, classes = client.predict(handle_file(str(files["photo"])), api_name="/segment")
+    labels = np.asarray(Image.open(path))
+    assert np.array_equal(labels, inpainter.segment(files["photo"]).labels)
+    assert {facts["id"] for facts in classes.values()} == set(np.unique(labels))
+    assert sum(facts["share"] for facts in classes.values()) == pytest.approx(1)
+
+    prompt = Image.fromarray(np.full_like(labels, 3))
+    prompt.save(files["photo"].with_name("prompt.png"))
+    prompted, _ = call(
+        client, files["photo"], files["mask"], semantic_prompt=handle_file(str(files["photo"].with_name("prompt.png")))
+    )
+    expected = inpainter(files["photo"], files["mask"], semantic_prompt=prompt)
+    assert np.array_equal(np.asarray(Image.open(prompted)), np.asarray(expected.image))
+    assert not np.array_equal(np.asarray(expected.image), np.asarray(inpainter(photo, files["mask"]).image))
+
+
+def test_a_program_can_remove_by_name(client, files, tiny_checkpoint):
+    from gradio_client import handle_file
+
+    inpainter = Inpainter(str(tiny_checkpoint))
+    seen = inpainter.segment(files["photo"]).labels
+    name = inpainter.classes[int(np.bincount(seen.ravel()).argmax())]
+    path, _ = client.predict(handle_file(str(files["photo"])), remove=[name], api_name="/inpaint")
+    expected = inpainter(files["photo"], remove=[name])
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image))
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "I;16", "wide"])
+def test_unusual_photos_are_filled(client, photo, tmp_path, kind):
+    size = (20_000, 40) if kind == "wide" else photo.size
+    path = tmp_path / ("unusual.jpg" if kind == "CMYK" else "unusual.png")
+    if kind == "I;16":
+        Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257).save(path)
+    else:
+        photo.convert("CMYK" if kind == "CMYK" else "RGB").resize(size).save(path)
+    hole = np.zeros(size[::-1], np.uint8)
+    hole[10:30, 20:60] = 255
+    Image.fromarray(hole).save(tmp_path / "hole.png")
+    filled, facts = call(client, path, tmp_path / "hole.png")
+    assert Image.open(filled).size == size
+    assert facts["score"] > 0
+    if kind != "CMYK":
+        before, after = np.asarray(Image.open(path)), np.asarray(Image.open(filled))
+        assert np.array_equal(before[hole == 0], after[hole == 0])
+
+
 @pytest.mark.parametrize(
     ("photo_name", "mask_name", "message"),
-    [("text", "mask", "not an image"), ("photo", "text", "not an image"), ("photo", "small_mask", "40")],
+    [
+        ("text", "mask", "not an image"),
+        ("photo", "text", "not an image"),
+        ("photo", "small_mask", "40"),
+        ("truncated", "mask", "damaged or incomplete.*again"),
+        ("bomb", "mask", "too large.*Shrink it"),
+        ("animated", "mask", "several frames"),
+    ],
 )
 def test_endpoint_says_what_is_wrong(client, files, photo_name, mask_name, message):
     from gradio_client.exceptions import AppError
@@ -282,12 +417,52 @@ def test_uploads_are_limited(client, files, tmp_path, rng):
         call(client, tmp_path / "big.png", files["mask"])
 
 
-def test_inpaint_is_the_only_endpoint_and_is_documented(client):
+def test_the_endpoints_are_named_and_documented(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/inpaint"]
+    assert list(endpoints) == ["/inpaint", "/segment"]
     parameters = {entry["parameter_name"]: entry for entry in endpoints["/inpaint"]["parameters"]}
-    assert list(parameters) == ["photo", "mask", "strategy", "grow", "feather", "invert_mask"]
-    assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["photo", "mask"]
+    assert list(parameters) == [
+        *("photo", "mask", "strategy", "grow", "feather", "invert_mask", "remove", "semantic_prompt", "network")
+    ]
+    assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["photo"]
+    assert parameters["strategy"]["type"]["enum"] == ["auto", "crop", "resize", "original"]
+    assert "white part of a mask" in endpoints["/inpaint"]["description"]
+
+
+def test_the_example_of_the_readme_runs(server, photo, mask, project_root, tmp_path, monkeypatch):
+    readme = (project_root / "README.md").read_text(encoding="utf-8")
+    example = next(block for block in readme.split("```python\n")[1:] if "gradio_client" in block).split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    photo.save("photo.jpg")
+    mask.save("mask.png")
+    assert "http://127.0.0.1:7860" in example
+    exec(example.replace("http://127.0.0.1:7860", server), {})
+    expected = np.asarray(Image.open("photo.jpg"))[np.asarray(mask) == 0]
+    assert np.array_equal(np.asarray(Image.open("filled.png"))[np.asarray(mask) == 0], expected)
+
+
+def test_no_file_of_the_server_can_be_read(server, project_root, tiny_checkpoint):
+    picture_outside = {"path": str(project_root / "docs/images/readme.png"), "meta": {"_type": "gradio.FileData"}}
+    request = urllib.request.Request(
+        f"{server}/gradio_api/call/segment",
+        json.dumps({"data": [picture_outside]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{server}/gradio_api/call/segment/{event}", timeout=60) as answer:
+        assert b"event: error" in answer.read()
+    for path in (project_root / "app.py", tiny_checkpoint / "config.json", "/etc/hostname"):
+        with pytest.raises(urllib.error.HTTPError, match="403|404"):
+            urllib.request.urlopen(f"{server}/gradio_api/file={path}")
+
+
+def test_every_client_gets_the_answer_to_its_own_photo(server, tmp_path):
+    photos = [draw_photo(seed, 64, tmp_path) for seed in range(4)]
+    lines = measure(server, os.getpid(), photos, seconds=2)
+    assert "errors: 0" in lines[2], lines
+    assert re.search(r"4 clients: [\d.]+ requests a minute, p50 [\d.]+ s, p95 [\d.]+ s", lines[1])
+    assert 0 < int(re.search(r"(\d+)% of it not the network", lines[0])[1]) < 100
 
 
 def test_analytics_are_off(server):
@@ -316,8 +491,9 @@ def test_painting_and_filling_shows_result_and_five_scales(visitor, files, photo
     assert [scale.get_attribute("data-scale") for scale in scales.all()] == ["4", "3", "2", "1", "0"]
     for level, scale in zip((4, 3, 2, 1, 0), scales.all(), strict=True):
         titles = [caption.split("\n")[0] for caption in scale.locator("figcaption").all_inner_texts()]
-        assert titles == ["Image", "Segmentation", "Confidence", "Reliability"]
-        drawings = scale.locator("img:not(.outline)").all()
+        changed = [] if level == 4 else ["Changed its mind"]
+        assert titles == ["Image", "Segmentation", "Confidence", "Reliability", *changed]
+        drawings = scale.locator("img").all()
         sizes = {picture(drawing.get_attribute("src")).size for drawing in drawings}
         assert sizes == {(-(-288 // 2**level), -(-240 // 2**level))}
         assert all(drawing.evaluate("image => image.naturalWidth") > 0 for drawing in drawings)
@@ -325,20 +501,109 @@ def test_painting_and_filling_shows_result_and_five_scales(visitor, files, photo
     assert page.locator("#thoughts .legend li").count() >= 1
     assert "white is unreliable" in page.locator("#thoughts").inner_text()
 
-    with page.expect_download() as download:
-        page.locator("#download").click()
-    assert download.value.suggested_filename == "photo-filled.png"
-    assert np.array_equal(np.asarray(Image.open(download.value.path())), after)
+    assert page.locator("#summary table.classes tbody tr").count() >= 1
+    assert page.locator("#download-own").is_disabled(), "a PNG's own format is PNG"
+    saved = visitor.save("#download")
+    assert saved.name == "photo-filled.png"
+    assert np.array_equal(np.asarray(Image.open(saved)), after)
+
+    player, steps = page.locator(".player"), page.locator(".player input")
+    steps.press("Home")
+    assert player.locator("output").inner_text() == "Scale 4"
+    player.locator("select").select_option("Confidence")
+    shown = player.locator("img").get_attribute("src")
+    assert shown == scales.first.locator('[data-view="Confidence"] img').get_attribute("src")
+    player.locator(".play").click()
+    page.wait_for_function("document.querySelector('.player output').textContent === 'Scale 0'")
+    assert player.locator("img").get_attribute("src") != shown
 
 
-def test_a_mask_file_counts_and_can_be_inverted(visitor, files, mask):
+def test_masks_come_and_go_as_files_and_can_be_inverted_and_used_again(visitor, files, photo, mask, tmp_path):
     hole = np.asarray(mask) > 0
+    photo.save(tmp_path / "street.jpg")
+    visitor.open_photo(tmp_path / "street.jpg")
+    visitor.open_mask(files["mask"])
+    saved = visitor.save("#save-mask")
+    assert saved.name == "street-mask.png"
+    assert np.array_equal(np.asarray(Image.open(saved)) > 0, hole)
+    assert f"{hole.sum():,} of 288 x 240 pixels" in visitor.fill()
+    own = Image.open(visitor.save("#download-own"))
+    assert (own.format, own.size) == ("JPEG", photo.size)
+    visitor.click("#invert")
+    assert f"{(~hole).sum():,} of 288 x 240 pixels" in visitor.fill()
+
+    visitor.click("#another")
+    visitor.open_photo(files["photo"])
+    visitor.click("#reuse")
+    assert f"{(~hole).sum():,} of 288 x 240 pixels" in visitor.fill()
+
+
+def test_a_class_can_be_removed_and_prescribed(visitor, files, tiny_checkpoint):
+    inpainter, page = Inpainter(str(tiny_checkpoint)), visitor.page
+    seen = inpainter.segment(files["photo"]).labels
+    name = inpainter.classes[int(np.bincount(seen.ravel()).argmax())]
+    visitor.open_photo(files["photo"])
+    page.locator("#remove input").click()
+    page.get_by_role("option", name=name).click()
+    visitor.settle()
+    assert f"{inpainter.mask_of(files['photo'], [name]).sum():,} of 288 x 240 pixels" in visitor.fill()
+
+    visitor.open_mask(files["mask"])
+    visitor.fill()
+    free = np.asarray(visitor.result()[1].convert("RGB"))
+    visitor.click("#say")
+    page.wait_for_selector("#prompt-editor canvas")
+    visitor.settle()
+    visitor.click("#prompt-run")
+    assert "No class is painted yet" in visitor.message()
+    page.locator("#prompt-class label").last.click()
+    visitor.settle()
+    visitor.paint(60, "#prompt-editor")
+    visitor.fill("#prompt-run")
+    prompted = np.asarray(visitor.result()[1].convert("RGB"))
+    hole = np.asarray(Image.open(files["mask"])) > 0
+    assert (prompted != free)[hole].any() and np.array_equal(prompted[~hole], free[~hole])
+
+    visitor.click("#prompt-own")
+    visitor.fill("#prompt-run")
+    own = np.asarray(visitor.result()[1].convert("RGB"))
+    assert (own != free)[hole].any(), "the map holds certainties where the network had doubts"
+
+
+def test_two_networks_can_be_compared(visitor, files, tiny_checkpoint, second_checkpoint):
+    page = visitor.page
     visitor.open_photo(files["photo"])
     visitor.open_mask(files["mask"])
-    assert f"{hole.sum():,} of 288 x 240 pixels" in visitor.fill()
-    visitor.page.locator("#invert").click()
-    visitor.settle()
-    assert f"{(~hole).sum():,} of 288 x 240 pixels" in visitor.fill()
+    page.locator("#compare button").first.click()
+    visitor.click("#compare-run")
+    page.wait_for_selector("#compared section")
+    shown = [picture(image.get_attribute("src")) for image in page.locator("#compare-result img").all()]
+    for checkpoint, image in zip((tiny_checkpoint, second_checkpoint), shown, strict=True):
+        expected = Inpainter(str(checkpoint))(files["photo"], files["mask"]).image
+        assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(expected))
+    assert page.locator("#compared h3").all_inner_texts() == ["Left: tiny", "Right: second"]
+
+
+def test_a_batch_ends_in_a_zip_and_a_table(visitor, files, photo, mask, tmp_path):
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    photo.save(tmp_path / "photos/a.png")
+    photo.rotate(180).save(tmp_path / "photos/b.jpg")
+    shutil.copy(files["text"], tmp_path / "photos/c.png")
+    for name in "abc":
+        mask.save(tmp_path / f"masks/{name}.png")
+    page = visitor.page
+    page.get_by_role("tab", name="Many photos").click()
+    for box, folder in (("#batch-photos", "photos"), ("#batch-masks", "masks")):
+        page.locator(f"{box} input[type=file]").set_input_files([*map(str, sorted((tmp_path / folder).iterdir()))])
+        visitor.settle()
+    visitor.click("#batch-run")
+    with zipfile.ZipFile(visitor.save("#batch-zip")) as archive:
+        names = archive.namelist()
+        rows = list(csv.DictReader(io.TextIOWrapper(archive.open("scores.csv"), encoding="utf-8")))
+    assert [row["photo"] for row in rows][-1] == "c.png" and "not an image" in rows[-1]["note"]
+    assert float(rows[0]["confidence"]) <= float(rows[1]["confidence"])
+    assert [name.split("_")[2] for name in names[1:]] == [Path(row["photo"]).stem + ".png" for row in rows[:2]]
 
 
 def test_an_example_can_be_filled_at_once(visitor):
@@ -361,15 +626,18 @@ def test_a_big_photo_keeps_its_size_and_its_pixels(visitor, tmp_path, rng):
     assert changed[600, 800] and changed.mean() < 0.2
 
 
-def test_undo_and_clear_take_the_hole_back_but_not_the_photo(visitor, files):
+def test_undo_redo_and_clear_take_the_hole_back_but_not_the_photo(visitor, files):
     visitor.open_photo(files["photo"])
-    for button in ("Undo", "Clear canvas"):
+    for take_back in (lambda: visitor.page.keyboard.press("Control+z"), lambda: visitor.press("Clear canvas")):
         visitor.paint()
-        visitor.press(button)
-        visitor.page.locator("#run").click()
+        take_back()
+        visitor.settle()
+        visitor.page.keyboard.press("Control+Enter")
         assert "no hole yet" in visitor.message()
     visitor.paint()
-    assert "of 288 x 240 pixels" in visitor.fill()
+    visitor.press("Undo")
+    visitor.press("Redo")
+    assert "of 288 x 240 pixels" in visitor.fill(button=None)
 
 
 def test_what_is_missing_or_wrong_is_said(visitor, files):
@@ -389,13 +657,14 @@ def test_the_page_fits_narrow_and_wide_screens(visitor, files):
     visitor.open_photo(files["photo"])
     visitor.paint()
     visitor.fill()
+    assert page.evaluate(CONTROLS_WITHOUT_A_NAME) == []
     for width, scheme in ((390, "light"), (800, "dark"), (1600, "dark")):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
         visitor.settle()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         boxes = [frame.bounding_box() for frame in page.locator("#thoughts .frame").all()]
-        assert len(boxes) == 20
+        assert len(boxes) == 25, "the player, four drawings of scale 4, five of each other scale"
         assert all(box["width"] > 120 and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
 
 

@@ -43,6 +43,12 @@ ARROWS: dict[str, set[str]] = {
         "regions",
         "segmenters",
     },
+    # The page; `app.py` lays it out.
+    "canvas": {"image_processing_sgenet", "photos"},
+    "thoughts": {"canvas", "masks", "pipeline", "visualization"},
+    "batches": {"photos", "pipeline", "thoughts"},
+    "page": {"batches", "canvas", "image_processing_sgenet", "photos", "pipeline", "thoughts", "visualization"},
+    "space": {"pipeline"},
     "hub": {"configuration_sgenet", "image_processing_sgenet", "modeling_sgenet", "pipeline"},
     # Data.
     "catalog": {"toy"},
@@ -74,7 +80,7 @@ ARROWS: dict[str, set[str]] = {
         "training_arguments",
     },
     # The command line.
-    "cli": {"data", "hub", "masks", "photos", "pipeline", "prepare", "visualization"},
+    "cli": {"data", "hub", "masks", "photos", "pipeline", "prepare", "space", "visualization"},
 }
 TRAVEL_WITH_CHECKPOINTS = (
     "configuration_sgenet",

@@ -1,0 +1,63 @@
+"""What the page says about a result: shares, confidences, changes of mind, and HTML that holds them."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgenet_hf import Inpainter, InpaintingResult
+from sgenet_hf.pipeline import ScaleView
+from sgenet_hf.regions import whole_box
+from sgenet_hf.thoughts import changed_since, classes_in_hole, describe, share_changed, show_thoughts
+from sgenet_hf.visualization import class_palette
+
+
+@pytest.fixture
+def result() -> InpaintingResult:
+    """A hole of 2 x 4 pixels in 4 x 4 whose upper half changes from class 0 to 1 at the finest scale."""
+    mask = np.zeros((4, 4), bool)
+    mask[:, 1:3] = True
+    coarse, fine = np.zeros((2, 2), np.int64), np.zeros((4, 4), np.int64)
+    fine[:2] = 1
+    scales = [
+        ScaleView(1, Image.new("RGB", (2, 2)), coarse, np.full((2, 2), 0.5, np.float32), None),
+        ScaleView(0, Image.new("RGB", (4, 4)), fine, np.where(fine == 1, 0.6, 0.9).astype(np.float32), None),
+    ]
+    return InpaintingResult(
+        Image.new("RGB", (4, 4)), mask, "original", 0.75, scales, whole_box(mask), [], {0: "road", 1: "<b>car"}
+    )
+
+
+def test_classes_with_share_and_confidence(result):
+    found = {item.name: item for item in classes_in_hole(result)}
+    assert found["road"].share == found["<b>car"].share == 0.5
+    assert found["road"].confidence == pytest.approx(0.9) and found["<b>car"].confidence == pytest.approx(0.6)
+
+
+def test_what_changed_its_mind(result):
+    assert np.array_equal(changed_since(*result.scales), result.scales[1].labels == 1)
+    assert share_changed(result) == 0.5
+    assert "4 px (50% of the hole) since scale 1" in show_thoughts(result, class_palette(2))
+
+
+def test_the_sentence_sums_up_and_names_are_escaped(result):
+    said = describe(result, 0)
+    assert "<strong>fairly sure</strong>" in said and "75% confidence" in said and "about 50% of it" in said
+    assert "<b>" not in said and "&lt;b&gt;car" in said
+    assert "<b>" not in show_thoughts(result, class_palette(2))
+
+
+def test_nothing_filled_means_nothing_thought(tiny_model, photo):
+    result = Inpainter(tiny_model)(photo, np.zeros((80, 96), bool))
+    assert classes_in_hole(result) == [] and show_thoughts(result, class_palette(4)) == ""
+    assert "0 of 96 x 80 pixels" in describe(result, 0)
+
+
+def test_odd_sizes_and_all_five_scales(tiny_model, photo, mask):
+    size = (93, 71)
+    result = Inpainter(tiny_model)(photo.resize(size), mask.resize(size, Image.Resampling.NEAREST))
+    page = show_thoughts(result, class_palette(4))
+    assert re.findall(r'data-scale="(\d)"', page) == ["4", "3", "2", "1", "0"]
+    assert page.count('data-view="Changed its mind"') == 4
+    assert sum(item.share for item in classes_in_hole(result)) == pytest.approx(1)
