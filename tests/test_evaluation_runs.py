@@ -215,7 +215,7 @@ def test_a_segmenter_speaks_the_language_of_the_data(segmenter):
     assert ids.tolist() == [*reversed(range(TOY.num_labels)), -1]
     labels = network(np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8), ids)
     assert labels.shape == (40, 56) and 0 <= labels.min() <= labels.max() < TOY.num_labels
-    with pytest.raises(ValueError, match="set id2label"):
+    with pytest.raises(ValueError, match="Set id2label"):
         network.class_ids(["ocean", "moon"])
 
 

@@ -196,7 +196,7 @@ def test_resuming_an_older_checkpoint_sets_the_later_ones_aside(recipe, tmp_path
         ("batch_size: 2.5", "batch_size is 2.5, but must be int"),
         ("mask_mix: boxes=1", "mask_mix is 'boxes=1', but must be list"),
         ("mask_mix: [boxes]", "kind=weight"),
-        ("cpu: sometimes", "cpu is 'sometimes', but must be bool"),
+        ("keep_checkpoints: [2]", "keep_checkpoints is [2], but must be int"),
         ("dataset: folders:$NOWHERE/images", "environment variable NOWHERE"),
     ],
 )
@@ -226,7 +226,7 @@ def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_p
 
     (checkpoint / "discriminator" / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="discriminator has no config"):
-        main([str(recipe), "--output_dir", str(first), *options, "--resume", "latest", "--total_samples", "8"])
+        main([str(recipe), "--output_dir", str(first), *options, "--resume", "latest"])
 
 
 def test_accumulated_gradients_resume_at_optimiser_steps_only(recipe, tmp_path):
