@@ -83,7 +83,7 @@ def layers_of(editor: dict[str, Any] | None) -> list[np.ndarray]:
     return editor["layers"] if editor else []
 
 
-def make_brushes(size: int, colour: tuple[int, ...] = (*HOLE_COLOUR, HOLE_OPACITY)) -> dict[str, Any]:
+def make_brushes(size: int, colour: tuple[float, ...] = (*HOLE_COLOUR, HOLE_OPACITY)) -> dict[str, Any]:
     """Returns an editor's two tools at a size in pixels of the picture that is painted on."""
     return {
         "brush": gr.Brush(colors=[f"rgba{colour}"], color_mode="fixed", default_size=size),
@@ -277,7 +277,7 @@ class Handlers:
             )
 
     @staticmethod
-    def _own_label(own: Path | None) -> dict[str, str]:
+    def _own_label(own: Path | None) -> dict[str, Any]:
         return {"label": f"Download as {own.suffix[1:].upper()}"} if own else {"label": "Own format: PNG"}
 
     # What belongs there
