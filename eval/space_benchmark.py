@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -79,11 +80,10 @@ def draw_photo(seed: int, side: int, folder: Path) -> tuple[Path, Path]:
     return photo, mask
 
 
-def ask(address: str, photo: Path, mask: Path, tally: Tally, until: float, least: int = 0) -> None:
+def ask(client: Any, photo: Path, mask: Path, tally: Tally, until: float, least: int) -> None:
     """Fills one photo again and again, until the time is over and at least `least` times."""
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
-    client = Client(address, verbose=False)
     known = np.asarray(Image.open(mask)) == 0
     before = np.asarray(Image.open(photo))[known]
     done = 0
@@ -103,13 +103,17 @@ def ask(address: str, photo: Path, mask: Path, tally: Tally, until: float, least
 
 def measure(address: str, process: int, photos: list[tuple[Path, Path]], seconds: float) -> list[str]:
     """Runs one client, then all; returns the lines to print."""
-    ask(address, *photos[0], Tally(), 0, least=2)  # warm-up
+    from gradio_client import Client
+
+    clients = [Client(address, verbose=False) for _ in photos]
+    ask(clients[0], *photos[0], Tally(), 0, least=2)  # warm-up
     alone, together = Tally(), Tally()
-    ask(address, *photos[0], alone, 0, least=5)
+    ask(clients[0], *photos[0], alone, 0, least=5)
     before = memory_mb(process)
     start = time.monotonic()
     threads = [
-        threading.Thread(target=ask, args=(address, photo, mask, together, start + seconds)) for photo, mask in photos
+        threading.Thread(target=ask, args=(client, *files, together, start + seconds, 1))
+        for client, files in zip(clients, photos, strict=True)
     ]
     for thread in threads:
         thread.start()

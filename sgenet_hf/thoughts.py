@@ -30,7 +30,7 @@ EXTREMES = {4: "coarsest", 0: "finest"}
 class ClassInHole:
     """A class that the finest scale sees in the hole: its share of the hole and its mean confidence there."""
 
-    index: int
+    class_id: int
     name: str
     share: float
     confidence: float
