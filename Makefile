@@ -22,8 +22,8 @@ help: ## List the targets.
 demo: $(VENV)/demo.stamp ## Serve the Space on this machine and print its address.
 	$(OFFLINE) $(BIN)/python app.py
 
-test: $(VENV)/dev.stamp ## Run the tests that take seconds each, offline.
-	$(OFFLINE) $(BIN)/python -m pytest
+test: $(VENV)/dev.stamp ## Run the tests that take seconds each, offline, on two cores.
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/dev.stamp ## Run the tests that take longer.
 	$(OFFLINE) $(BIN)/python -m pytest -m "slow and not network"
