@@ -174,7 +174,7 @@ class Visitor:
         self.page.mouse.down()
         self.page.mouse.move(x + width / 2, y, steps=6)
         self.page.mouse.up()
-        self.settle()
+        self.settle(20)  # a busy machine takes its time between the stroke and sending it
 
     def press(self, name):
         """Presses one of the editor's own buttons."""
@@ -198,7 +198,7 @@ class Visitor:
             self.page.locator(button).click()
         else:
             self.page.keyboard.press("Control+Enter")
-        self.settle()
+        self.settle(15)
         self.page.wait_for_selector("#thoughts .scale")
         return self.page.locator("#summary").inner_text()
 
