@@ -211,12 +211,19 @@ class Trainer:
         images = [losses.enlarge_to(image.float(), target) for image in output.images] if literal else None
         target, *judged = self.texture_windows(batch, target, *(images or [self.fill(output, batch)]))
         with torch.no_grad():
-            target_features = self.features(target)
-        features = [self.features(image) for image in judged]
+            target_features = self.perceive(target)
+        features = [self.perceive(image) for image in judged]
         terms = {"perceptual": sum(losses.perceptual_loss(ours, target_features) for ours in features)}
         if options.style_weight > 0:
             terms["style"] = sum(losses.style_loss(ours, target_features) for ours in features)
         return terms
+
+    def perceive(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The VGG's features in float32. It runs in bfloat16 where the run does; float16 would overflow in it."""
+        in_bfloat16 = self.accelerator.mixed_precision == "bf16"
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=in_bfloat16):
+            features = self.features(image)
+        return tuple(layer.float() for layer in features)
 
     def segmentation_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 9 summed over the scales; 0 for samples without labels, whose heads still take part (DDP needs that)."""
