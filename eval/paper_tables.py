@@ -4,13 +4,15 @@
 
 Result files are what `eval.run` writes. A system stands in the paper's row of its name (capitals and hyphens aside) or
 in the one that `--rows ROW=SYSTEM` gives it; a system may stand in several rows. Written: `table_1.md` to `table_5.md`
-(Table 2 as a contest decided by scores, not by people) and `section_4_6.md` (per class). Every number comes from a
+(Table 2 as a contest decided by scores, not by people), `section_4_6.md` (per class) and `ablations.md` (our own
+choices: other readings of the same weights). Every number comes from a
 result file or from `eval/paper_tables.json`, which holds the numbers exactly as printed.
 """
 
 import argparse
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ PAPER_FILE = Path(__file__).resolve().parent / "paper_tables.json"
 PLACE = ("data", "split", "masks", "domain")
 PAPER_DATA = {"outdoor": "Outdoor Scenes", "cityscapes": "Cityscapes"}
 CONTROLS = ("ones:", "known:")
+ASIDE = (*CONTROLS, "oracle:", "nearest_")  # looks at a checkpoint, and labels that nobody painted with
 DISTANCES = ("FID", "FD-", "KID", "KD-")
 
 
@@ -157,28 +160,53 @@ def painters(results: Results, place: tuple) -> list[str]:
     return [name for name, line in results.lines[place].items() if "psnr" in line and name != "truth"]
 
 
+def is_aside(system: str) -> bool:
+    """Whether it is another look at a checkpoint that has a row of its own."""
+    return system.startswith(ASIDE) or "{" in system
+
+
 def table_1(results: Results, paper: Mapping) -> str:
     """PSNR, SSIM and distances of every system, whole photo as in the paper, hole only beside it."""
-    scores = ("psnr", "ssim", "hole_psnr", "hole_ssim", "lpips", "hole_lpips", *DISTANCES)
-    return "\n".join(
-        titles_of(place, results) + scores_table(results, place, paper["1"], scores, painters(results, place), False)
-        for place in results.lines
-    )
+    scores = ("psnr", "ssim", "hole_psnr", "hole_ssim", "lpips", "hole_lpips", "hole_sharpness_ratio", *DISTANCES)
+    parts = []
+    for place in results.lines:
+        systems = [system for system in painters(results, place) if not is_aside(system)]
+        if systems:
+            parts.append(titles_of(place, results) + scores_table(results, place, paper["1"], scores, systems, False))
+    return "\n".join(parts)
 
 
 def table_3(results: Results, paper: Mapping) -> str:
-    """The ablations and the controls, with differences to the reference."""
+    """The ablations, their variants (`sgnet_wide`: at SGE-Net's arithmetic) and the controls, with differences to the
+    reference."""
     scores = ("psnr", "ssim", "hole_psnr", "hole_mean_iou", *DISTANCES)
+    ablations = tuple(_plain(row) for row in paper["3"]["rows"])
     parts = []
     for place in results.lines:
         known = [
             system
             for system in painters(results, place)
             if system.startswith(CONTROLS)
+            or _plain(system.partition("_")[0]) in ablations
             or set(results.rows_of(system, paper["3"]["rows"])) & set(paper["3"]["rows"])
         ]
         if known:
             parts.append(titles_of(place, results) + scores_table(results, place, paper["3"], scores, known, True))
+    return "\n".join(parts)
+
+
+def ablations(results: Results) -> str:
+    """Other looks at the reference's and other checkpoints' weights: readings of Eq. 4, hard guidance, true labels."""
+    scores = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou", *DISTANCES)
+    parts = []
+    for place in results.lines:
+        systems = painters(results, place)
+        seen = [system for system in systems if is_aside(system)]
+        if seen:
+            known = {re.split(r"[{]", system.partition(":")[2] or system)[0] for system in seen}
+            shown = [system for system in systems if system in seen or system in known]
+            nobody = {"rows": {}, "columns": []}  # the paper has no such table
+            parts.append(titles_of(place, results) + scores_table(results, place, nobody, scores, shown, True))
     return "\n".join(parts)
 
 
@@ -313,6 +341,7 @@ def write_tables(results: Results, out: Path) -> list[Path]:
             "5": table_5(results, paper),
         }.items()
     }
+    pages["ablations.md"] = ("Choices of our own: the same weights, looked at in another way", ablations(results))
     pages["section_4_6.md"] = ("Section 4.6 in numbers: classes apart", section_4_6(results))
     out.mkdir(parents=True, exist_ok=True)
     written = []

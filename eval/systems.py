@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import yaml
 from transformers import AutoModel
 
 from eval.provenance import weights_sha256
@@ -116,6 +117,15 @@ CLASSICAL: dict[str, tuple[Callable[[np.ndarray, np.ndarray, np.ndarray], Filled
 PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "scipy": "scipy"}
 # Ways to look at a checkpoint that are not its own: `WAY:CHECKPOINT`.
 WAYS = ("oracle", "ones", "known", "nearest_predicted")
+# Settings that change what a trained network does and not which weights it has: `CHECKPOINT{name: value, ...}`.
+SETTINGS = (
+    "tau_reading",
+    "tau_proportions",
+    "first_reliability",
+    "reliability_source",
+    "guidance_probabilities",
+    "guidance_resolution",
+)
 
 
 def load_system(specification: str, device: str = "cpu") -> System:
@@ -126,7 +136,8 @@ def load_system(specification: str, device: str = "cpu") -> System:
             name, folder or Hub id. `oracle:CHECKPOINT` guides it with the true labels (the paper's Fig. 1e);
             `ones:CHECKPOINT` and `known:CHECKPOINT` take M = 1 and M = 1 - mask for its reliability at every scale
             (the same weights, not trained so); `nearest_predicted:CHECKPOINT` carries the labels that it predicts
-            outside the hole into the hole, and paints nothing. `NAME=...` is what the tables call it.
+            outside the hole into the hole, and paints nothing. `CHECKPOINT{tau_reading: max, ...}` changes `SETTINGS`
+            of its configuration (again: the same weights, not trained so). `NAME=...` is what the tables call it.
         device: Where checkpoints run.
 
     Raises:
@@ -134,9 +145,9 @@ def load_system(specification: str, device: str = "cpu") -> System:
         OSError: If the checkpoint cannot be found.
         ValueError: If a checkpoint cannot be looked at in this way.
     """
-    name, equals, source = specification.partition("=")
-    if not equals:
-        source = specification
+    name, equals, rest = specification.partition("=")
+    source, brace, inner = (rest if equals else specification).partition("{")
+    settings = yaml.safe_load(brace + inner) if brace else {}
     if source in CLASSICAL:
         fill, needed = CLASSICAL[source]
         try:
@@ -147,24 +158,40 @@ def load_system(specification: str, device: str = "cpu") -> System:
         return System(name, identity, fill, sees_photo=source == "truth")
     way, colon, checkpoint = source.partition(":")
     if colon and way in WAYS:
-        return checkpoint_system(name, checkpoint, way, device)
-    return checkpoint_system(name, source, "", device)
+        return checkpoint_system(name, checkpoint, way, settings, device)
+    return checkpoint_system(name, source, "", settings, device)
 
 
-def checkpoint_system(name: str, source: str, way: str, device: str) -> System:
+def with_settings(model: torch.nn.Module, settings: dict) -> torch.nn.Module:
+    """The same weights under other `SETTINGS`.
+
+    Raises:
+        ValueError: If a setting is none of them, or the network does not have it.
+    """
+    known = [setting for setting in SETTINGS if hasattr(model.config, setting)]
+    if unknown := sorted(set(settings) - set(known)):
+        raise ValueError(f"{', '.join(unknown)} cannot be set on this checkpoint; choose among {', '.join(known)}.")
+    other = type(model)(type(model.config)(**{**model.config.to_dict(), **settings}))
+    other.load_state_dict(model.state_dict())
+    return other.to(next(model.parameters()).device).eval()
+
+
+def checkpoint_system(name: str, source: str, way: str, settings: dict, device: str) -> System:
     """A trained network, looked at in one of `WAYS` or, with an empty `way`, in its own.
 
     Raises:
         OSError: If there is no usable checkpoint.
-        ValueError: If it has nothing that this way could change.
+        ValueError: If it has nothing that this way or these settings could change.
     """
     model = load_model(source, device=device, network=AutoModel)
+    if settings:
+        model = with_settings(model, settings)
     if way == "oracle" and "semantic_prompt" not in inspect.signature(model.forward).parameters:
         raise ValueError(f"Labels do not guide {source}: it can have no oracle.")
     if way in ("ones", "known"):
         if getattr(model, "evaluation", None) is None:
             raise ValueError(f"{way}:{source}: this network evaluates no confidence, so there is no M to replace.")
-        model.evaluation.reliability_source = model.config.reliability_source = way
+        model = with_settings(model, {"reliability_source": way})
 
     @torch.inference_mode()
     def fill(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
@@ -185,7 +212,7 @@ def checkpoint_system(name: str, source: str, way: str, device: str) -> System:
         composite = np.where(mask[..., None], image.transpose(1, 2, 0), photo)
         return Filled(image=composite, labels=predicted)
 
-    settings = f"{weights_sha256(model)} {model.config.to_json_string()} {way}"
-    identity = hashlib.sha256(settings.encode()).hexdigest()
+    whole = f"{weights_sha256(model)} {model.config.to_json_string()} {way}"
+    identity = hashlib.sha256(whole.encode()).hexdigest()
     colors = getattr(model.config, "label_colors", None)
     return System(name, identity, fill, model.config.num_labels or None, colors)

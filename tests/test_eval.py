@@ -14,6 +14,7 @@ from eval import benchmark, figures, run
 from eval.evaluation_set import EvaluationSet, Sample
 from eval.judges import Judges
 from eval.metrics.mean_iou.mean_iou import mean_iou
+from eval.plots import COLOURS
 from eval.provenance import provenance, weights_sha256
 from eval.rows import score
 from eval.systems import Filled, System, load_system
@@ -210,6 +211,18 @@ def test_benchmark_measures_flop_time_and_memory(tmp_path):
     assert row["gflop_per_second"] == pytest.approx(row["gflop"] / row["milliseconds"] * 1e3)
     assert row["fraction_of_matrix_rate"] == pytest.approx(row["gflop_per_second"] / row["matrix_gflop_per_second"])
     assert row["peak_memory_mib"] >= row["loaded_memory_mib"] > 50
+
+
+def test_benchmark_knows_modes_batches_and_draws_a_dot_for_each_line(tmp_path):
+    out, plot = tmp_path / "benchmark.json", tmp_path / "benchmark.png"
+    line = ["small", "--sizes", "64", "--layouts", "contiguous", "--seconds", "0.1", "--matrix-side", "256"]
+    line += ["--modes", "eager", "bfloat16", "--batch", "2", "--out", str(out), "--plot", str(plot)]
+    assert benchmark.main(line) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["mode"] for row in rows] == ["eager", "bfloat16"]
+    assert all(row["batch"] == 2 and row["photos_per_second"] > 0 for row in rows)
+    colours = {colour for _, colour in Image.open(plot).getcolors(maxcolors=1 << 16)}
+    assert set(COLOURS[:2]) <= colours
 
 
 def test_benchmark_counts_two_operations_for_each_multiplication():

@@ -1,0 +1,123 @@
+"""Every table and figure of the paper from a folder of checkpoints, in one command.
+
+    python -m eval.paper --data PREPARED_FOLDER --features FOLDER_OR_HUB_ID --segmenter FOLDER_OR_HUB_ID --out runs/paper
+    torchrun --standalone --nproc_per_node 2 -m eval.paper ...      # the same numbers from two processes
+
+`--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand in:
+`basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels (Table
+5), other names get rows of their own, in Table 3 too if they begin with a row's name and `_` (`sgnet_wide`,
+`sgenet_ones`). `--also` adds systems from elsewhere. Classical fills are taken where their packages are installed.
+
+Written to `--out`: what `eval.run` writes, `tables/` (`eval.paper_tables`), `figures/` (`eval.paper_figures`) and
+`panels/` (`eval.paper_panels`). Started again after a stop it computes only what is missing. Table 2's people are
+asked by `eval.user_study`.
+"""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from eval import paper_figures, paper_panels, paper_tables, run
+from eval.processes import Processes
+from eval.paper_tables import is_aside
+from eval.systems import CLASSICAL, WAYS
+
+
+ROOT = Path(__file__).resolve().parent.parent
+FILLS = ("telea", "navier_stokes", "biharmonic")
+REFERENCE = "sgenet"
+TABLE_5 = {"Auto-segs": "sgenet_auto", "Label-segs": REFERENCE}
+# Other looks at the reference's weights: the readings and choices where the paper is silent (model card).
+VARIANTS = (
+    "{tau_reading: max}",
+    "{tau_reading: quantile}",
+    "{tau_proportions: [0.25, 0.25, 0.2, 0.15, 0.1]}",
+    "{tau_proportions: [0.75, 0.75, 0.6, 0.45, 0.3]}",
+    "{first_reliability: evaluated}",
+    "{guidance_probabilities: hard}",
+    "{guidance_resolution: fine}",
+)
+
+
+def systems_of(folder: Path, variants: bool) -> list[str]:
+    """Specifications for `eval.run`: classical fills, the checkpoints of a folder, and other looks at them.
+
+    Args:
+        folder: Of model folders.
+        variants: Whether to look at them in other ways too.
+
+    Raises:
+        SystemExit: If there is no checkpoint.
+    """
+    checkpoints = {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+    if not checkpoints:
+        raise SystemExit(f"{folder} holds no model folder: train systems with train_accelerate.py, or name another.")
+    installed = [name for name in FILLS if importlib.util.find_spec(CLASSICAL[name][1])]
+    systems = [*installed, "nearest_label", *(f"{name}={path}" for name, path in checkpoints.items())]
+    if variants and REFERENCE in checkpoints:
+        path = checkpoints[REFERENCE]
+        systems += [f"{way}:{REFERENCE}={way}:{path}" for way in WAYS]
+        systems += [f"{REFERENCE}{settings}={path}{settings}" for settings in VARIANTS]
+    return systems
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.paper", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoints", type=Path, default=ROOT / "eval" / "checkpoints", help="one model folder for each system"
+    )
+    parser.add_argument("--also", nargs="+", default=[], metavar="SYSTEM", help="more systems, as in eval.run")
+    parser.add_argument("--no-variants", action="store_true", help="leave out the other looks at SGE-Net's weights")
+    parser.add_argument("--data", nargs="+", required=True, help="prepared folders, Hub ids, toy:COUNT")
+    parser.add_argument("--split", default="report", help="split of each data set")
+    parser.add_argument(
+        "--masks", nargs="+", default=["centre-96", "irregular-30-40"], help="mask sets; figures show the first"
+    )
+    parser.add_argument("--features", help="Hub id or folder of the network for distances")
+    parser.add_argument("--segmenter", help="Hub id or folder of the segmenter of Table 4")
+    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets and of the intervals")
+    parser.add_argument("--limit", type=int, help="photos of each split, evenly spread (default: all)")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws for the intervals; 0 for none")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Scores all systems, then makes tables and figures."""
+    arguments = parse_arguments(argv)
+    out = arguments.out
+    systems = [*systems_of(arguments.checkpoints, not arguments.no_variants), *arguments.also]
+    same = ["--size", str(arguments.size), "--seed", str(arguments.seed)]
+    if arguments.limit is not None:
+        same += ["--limit", str(arguments.limit)]
+    judged = ["--segmenter", arguments.segmenter] if arguments.segmenter else []
+    scored = [*judged, *(["--features", arguments.features] if arguments.features else [])]
+    scored += ["--resamples", str(arguments.resamples)]
+    names = [system.partition("=")[0] for system in systems]
+    has_reference = REFERENCE in names
+    scored += ["--reference", REFERENCE] if has_reference else []
+    data = ["--data", *arguments.data, "--splits", arguments.split, "--masks", *arguments.masks]
+    run.main([*systems, *data, *same, *scored, "--out", str(out)])
+    if not Processes().is_first:
+        return 0
+
+    rows = [f"{row}={name}" for row, name in TABLE_5.items() if name in names]
+    rows = ["--rows", *rows] if len(rows) == len(TABLE_5) else []
+    paper_tables.main([str(out / "result.json"), *rows, "--out", str(out / "tables")])
+    painted = [system for system in systems if system in FILLS or "=" in system and not is_aside(system)]
+    for folder in arguments.data:
+        look = ["--data", folder, "--split", arguments.split, "--masks", arguments.masks[0], *same]
+        place = Path(folder).name.replace(":", "-")
+        if has_reference:
+            checkpoint = str(arguments.checkpoints / REFERENCE)
+            paper_figures.main([checkpoint, *look, "--out", str(out / "figures" / place)])
+        paper_panels.main([*painted, *look, *judged, "--out", str(out / "panels" / place)])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

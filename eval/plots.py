@@ -1,0 +1,48 @@
+"""Scatter plots as pictures, without a plotting library."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+
+COLOURS = ((31, 90, 160), (200, 80, 30), (30, 130, 70), (130, 60, 150), (150, 120, 20), (90, 90, 90))
+MARGIN = 64
+
+
+def scatter(
+    series: dict[str, Sequence[tuple[float, float]]],
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float] | None = None,
+    side: int = 480,
+) -> Image.Image:
+    """One colour for each named series of (x, y), both axes linear and starting at 0.
+
+    Args:
+        series: Name, empty for a single series that needs no legend -> points, x and y at least 0.
+        x_label: What stands under the axis, with the unit.
+        y_label: What stands over the axis, with the unit.
+        x_range: Ends of the x axis; by default 0 to the largest x.
+        side: Of the plotted square in pixels.
+    """
+    points = [point for own in series.values() for point in own]
+    left, right = x_range or (0.0, max([x for x, _ in points] + [1e-9]))
+    top = max([y for _, y in points] + [1e-9])
+    legend = 18 * len(series) if any(series) else 0
+    page = Image.new("RGB", (side + 2 * MARGIN, side + 2 * MARGIN + legend), "white")
+    pen = ImageDraw.Draw(page)
+    pen.rectangle([MARGIN, MARGIN, MARGIN + side, MARGIN + side], outline="black")
+    for number, (name, own) in enumerate(series.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        for x, y in own:
+            column, row = MARGIN + (x - left) / (right - left) * side, MARGIN + (1 - y / top) * side
+            pen.ellipse([column - 3, row - 3, column + 3, row + 3], fill=colour)
+        if name:
+            pen.text((MARGIN, side + 2 * MARGIN - 16 + 18 * number), f"o {name}", fill=colour)
+    for share in (0, 0.5, 1):
+        x, y = left + share * (right - left), share * top
+        pen.text((MARGIN + share * side, MARGIN + side + 8), f"{x:.3g}", fill="black", anchor="ma")
+        pen.text((MARGIN - 6, MARGIN + (1 - share) * side), f"{y:.3g}", fill="black", anchor="rm")
+    pen.text((MARGIN + side / 2, MARGIN + side + 26), x_label, fill="black", anchor="ma")
+    pen.text((MARGIN, MARGIN - 18), y_label, fill="black", anchor="la")
+    return page
