@@ -16,7 +16,6 @@ line inherits another's memory.
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import sys
@@ -29,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import AutoModel
 
+from eval.files import write_whole
 from eval.provenance import now, provenance
 from sgenet_hf import EdgeConnectConfig, GatedConvConfig, SGENetConfig, SPGNetConfig
 from sgenet_hf.pipeline import load_model
@@ -193,9 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     print(markdown(rows))
     if arguments.out:
         record = {"provenance": provenance(), "finished": now(), "rows": rows}
-        partial = arguments.out.with_name(arguments.out.name + ".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(partial, arguments.out)
+        write_whole(arguments.out, json.dumps(record, indent=2) + "\n")
     return 0
 
 

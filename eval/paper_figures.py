@@ -11,7 +11,6 @@ passed on must not enter the project: choose `--out` outside of it.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from eval.confidence import correlations, risk_coverage, scale_numbers
-from eval.evaluation_set import EvaluationSet, Sample
+from eval.evaluation_set import EvaluationSet, Sample, spread
+from eval.files import write_picture, write_whole
 from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.provenance import now, provenance, weights_sha256
@@ -118,15 +118,14 @@ def main(argv: list[str] | None = None) -> int:
         seed=arguments.seed,
         limit=arguments.limit,
     )
-    shown = set(np.linspace(0, len(samples) - 1, min(arguments.shown, len(samples))).round().astype(int).tolist())
+    shown = spread(len(samples), arguments.shown)
     rows, grid = [], []
     for position, sample in enumerate(tqdm(samples, desc="figures", unit="photo")):
         row, pictures = look(model, sample)
         rows.append(row)
         if position in shown:
-            emptied = np.where(sample.mask[..., None], np.uint8(255), sample.photo)
             # The photo and what the network saw of it stand left of the first row of each block.
-            starts = [[sample.photo, emptied], [None, None], [None, None], [None, None]]
+            starts = [[sample.photo, sample.emptied(255)], [None, None], [None, None], [None, None]]
             grid += [start + line for start, line in zip(starts, pictures, strict=True)]
 
     confidence = np.array([row["confidence"][-1] for row in rows])
@@ -141,16 +140,14 @@ def main(argv: list[str] | None = None) -> int:
         "finished": now(),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_whole(arguments.out / "figures.json", (json.dumps(facts, indent=2) + "\n").encode())
+    write_whole(arguments.out / "figures.json", json.dumps(facts, indent=2) + "\n")
     captions = ["truth", "input", *(f"scale {scale}" for scale in (4, 3, 2, 1, 0))]
     names = ["image", "segmentation", "confidence", "unreliable = white"] * (len(grid) // 4)
     for name, picture in (
         ("figure_6_7.png", panel(grid, captions, names, cell=arguments.cell)),
         ("figure_8.png", scatter(confidence, error)),
     ):
-        unfinished = arguments.out / f"{name}.partial"
-        picture.save(unfinished, format="PNG")
-        os.replace(unfinished, arguments.out / name)
+        write_picture(arguments.out / name, picture)
     print(
         json.dumps(
             {
@@ -161,13 +158,6 @@ def main(argv: list[str] | None = None) -> int:
         )
     )
     return 0
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes whole files only."""
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":
