@@ -9,8 +9,8 @@
 GFLOP = 2 x MAC, counted by `torch.utils.flop_counter` (convolutions and matrix products; the rest is not counted).
 Time: median forward pass of one photo, all scales returned, after warm-up; float32 eager, `compiled` by
 `torch.compile`, or under `bfloat16` autocast. Throughput: photos a second in batches of `--batch`. Rate: what a
-float32 matrix product of 2048 x 2048 reaches in the same process just before and after, the better of both. Fraction: the
-network's FLOP over its time, over that rate. Peak memory: on a CPU the highest resident size of the process,
+float32 matrix product of 2048 x 2048 reaches in the same process just before and after, the better of both. Fraction:
+the network's FLOP over its time, over that rate. Peak memory: on a CPU the highest resident size of the process,
 libraries and weights included; on a GPU what its allocator held. Each line is measured in a fresh process, so that no
 line inherits another's memory.
 """
@@ -31,10 +31,10 @@ from tqdm import tqdm
 from transformers import AutoModel
 
 from eval.columns import markdown_rows
+from eval.files import write_picture, write_whole
 from eval.plots import scatter
 from eval.provenance import now, provenance
 from sgenet_hf import EdgeConnectConfig, GatedConvConfig, SGENetConfig, SPGNetConfig
-from sgenet_hf.photos import whole_file
 from sgenet_hf.pipeline import load_model
 
 
@@ -217,15 +217,13 @@ def main(argv: list[str] | None = None) -> int:
     print(markdown(rows))
     if arguments.out:
         record = {"provenance": provenance(), "finished": now(), "rows": rows}
-        with whole_file(arguments.out) as partial:
-            partial.write_text(json.dumps(record, indent=2) + "\n")
+        write_whole(arguments.out, json.dumps(record, indent=2) + "\n")
     if arguments.plot:
         times = {
             mode: [(row["gflop"], row["milliseconds"]) for row in rows if row["mode"] == mode]
             for mode in arguments.modes
         }
-        with whole_file(arguments.plot) as partial:
-            scatter(times, "GFLOP (2 x MAC)", f"ms a photo, {arguments.device}").save(partial, format="PNG")
+        write_picture(arguments.plot, scatter(times, "GFLOP (2 x MAC)", f"ms a photo, {arguments.device}"))
     return 0
 
 

@@ -78,6 +78,16 @@ def system_name(name: str) -> str:
     return SYSTEM_NAMES.get(name, name)
 
 
+def paper_rows_named(system: str, paper_rows: Iterable[str]) -> list[str]:
+    """The paper's names that a system goes by, capitals and hyphens aside: `sgenet` is SGE-Net."""
+    return [row for row in paper_rows if plain(row) == plain(system)]
+
+
+def plain(name: str) -> str:
+    """A name without capitals, hyphens and the like."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
 def columns_for(names: Iterable[str]) -> list[Column]:
     """The columns of these scores, in the order of the list; other keys of a result are passed over."""
     names = sorted(set(names))

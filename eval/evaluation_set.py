@@ -38,6 +38,15 @@ class Sample:
         """What the tables keep apart."""
         return self.group.split("/")[0]
 
+    def emptied(self, value: int) -> np.ndarray:
+        """uint8 (H, W, 3): the photo with `value` in the hole."""
+        return np.where(self.mask[..., None], np.uint8(value), self.photo)
+
+
+def spread(length: int, count: int) -> list[int]:
+    """`count` of the places 0 to `length - 1`, evenly spread with both ends; all of them if there are no more."""
+    return [int(place) for place in np.linspace(0, length - 1, min(count, length)).round()]
+
 
 class EvaluationSet(Sequence[Sample]):
     """A split under a mask set.
@@ -84,8 +93,7 @@ class EvaluationSet(Sequence[Sample]):
             train=False,
             evaluation_mask=masks,
         )
-        count = len(order) if limit is None else min(limit, len(order))
-        self.indices = [int(index) for index in np.linspace(0, len(order) - 1, count).round()]
+        self.indices = spread(len(order), len(order) if limit is None else limit)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -9,8 +9,8 @@ may not be passed on must not enter the project: choose `--out` outside of it.
 """
 
 import argparse
-import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +18,47 @@ from PIL import Image
 from tqdm import tqdm
 
 from eval.evaluation_set import EvaluationSet, Sample
-from eval.systems import System, load_system
+from eval.files import write_picture
+from eval.systems import Filled, System, answer, load_system
 from sgenet_hf.visualization import class_palette, colour_labels, panel
 
 
-def figure_row(
-    sample: Sample, systems: list[System], palette: np.ndarray | None
-) -> tuple[list[np.ndarray], list[str]]:
-    """Pictures and captions of one photo; label maps are left out without a palette."""
-    hole = sample.mask[..., None]
-    cells = [("truth", sample.photo), ("input", np.where(hole, np.uint8(255), sample.photo))]
-    label_cells = [("true labels", sample.labels)]
-    emptied = np.where(hole, np.uint8(0), sample.photo)
-    for system in systems:
-        filled = system.fill(emptied, sample.labels, sample.mask)
-        if filled.image is not None:
-            cells.append((system.name, filled.image))
-        if filled.labels is not None:
-            label_cells.append((f"{system.name}: labels", filled.labels))
+Cells = list[tuple[str, np.ndarray]]  # captions and pictures, uint8 (H, W, 3), of one row
+
+
+def fill_cells(answers: Mapping[str, Filled]) -> Cells:
+    """The fills of the systems that paint, by what the systems are called."""
+    return [(name, filled.image) for name, filled in answers.items() if filled.image is not None]
+
+
+def label_cells(answers: Mapping[str, Filled], palette: np.ndarray) -> Cells:
+    """The segmentations of the systems that label, in the palette's colours (N, 3)."""
+    return [
+        (f"{name}: labels", colour_labels(filled.labels, palette))
+        for name, filled in answers.items()
+        if filled.labels is not None
+    ]
+
+
+def figure_row(sample: Sample, answers: Mapping[str, Filled], palette: np.ndarray | None) -> Cells:
+    """Captions and pictures of one photo; label maps are left out without a palette."""
+    cells = [("truth", sample.photo), ("input", sample.emptied(255))]
+    cells += fill_cells(answers)
     if palette is not None:
-        cells += [(caption, colour_labels(labels, palette)) for caption, labels in label_cells]
-    return [picture for _, picture in cells], [caption for caption, _ in cells]
+        cells += [("true labels", colour_labels(sample.labels, palette)), *label_cells(answers, palette)]
+    return cells
+
+
+def captioned_panel(rows: Sequence[Cells], row_captions: Sequence[str] = (), cell: int = 256) -> Image.Image:
+    """A panel of rows that have the same captions in the same order."""
+    pictures = [[picture for _, picture in row] for row in rows]
+    return panel(pictures, [caption for caption, _ in rows[0]], row_captions, cell)
+
+
+def common_palette(systems: list[System], num_labels: int) -> np.ndarray:
+    """Colours (N, 3) for the classes of the data and of every system: those of the first checkpoint that names any."""
+    colors = next((system.label_colors for system in systems if system.label_colors), None)
+    return class_palette(max([num_labels, *(system.num_labels or 0 for system in systems)]), colors)
 
 
 def side_by_side(pictures: list[Image.Image]) -> Image.Image:
@@ -86,23 +106,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     palette = None
     if arguments.segmentation:
-        colors = next((system.label_colors for system in systems if system.label_colors), None)
-        num_labels = max([samples.fingerprint()["num_labels"], *(system.num_labels or 0 for system in systems)])
-        palette = class_palette(num_labels, colors)
+        palette = common_palette(systems, samples.fingerprint()["num_labels"])
 
-    rows: list[list[np.ndarray]] = []
-    captions: list[str] = []
-    for sample in tqdm(samples, desc="figures", unit="photo"):
-        pictures, captions = figure_row(sample, systems, palette)
-        rows.append(pictures)
+    rows = [
+        figure_row(sample, {system.name: answer(system, sample) for system in systems}, palette)
+        for sample in tqdm(samples, desc="figures", unit="photo")
+    ]
     share = -(-len(rows) // arguments.blocks)
     blocks = [
-        panel(rows[start : start + share], captions, cell=arguments.cell) for start in range(0, len(rows), share)
+        captioned_panel(rows[start : start + share], cell=arguments.cell) for start in range(0, len(rows), share)
     ]
-    partial = arguments.out.with_name(arguments.out.name + ".partial")
-    side_by_side(blocks).save(partial, format="PNG")
-    os.replace(partial, arguments.out)
-    print(f"{len(rows)} photos, columns {', '.join(captions)}: {arguments.out}")
+    write_picture(arguments.out, side_by_side(blocks))
+    print(f"{len(rows)} photos, columns {', '.join(caption for caption, _ in rows[0])}: {arguments.out}")
     return 0
 
 

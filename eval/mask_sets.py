@@ -9,9 +9,9 @@ and of the first 10 for a quick look; a result file holds the hash of exactly th
 
 import argparse
 import json
-import os
 from pathlib import Path
 
+from eval.files import write_whole
 from sgenet_hf.masks import HOLE_RATIO_BINS, evaluation_mask, mask_set_sha256
 
 
@@ -49,9 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         same = FILE.exists() and json.loads(FILE.read_text()) == fresh
         print("The mask sets are the published ones." if same else f"This code draws other masks than {FILE.name}.")
         return 0 if same else 1
-    unfinished = FILE.with_suffix(".partial")
-    unfinished.write_text(json.dumps(fresh, indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, FILE)
+    write_whole(FILE, json.dumps(fresh, indent=2) + "\n")
     return 0
 
 

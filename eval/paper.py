@@ -1,12 +1,12 @@
 """Every table and figure of the paper from a folder of checkpoints, in one command.
 
-    python -m eval.paper --data PREPARED_FOLDER --features FOLDER_OR_HUB_ID --segmenter FOLDER_OR_HUB_ID --out runs/paper
+    python -m eval.paper --data PREPARED_FOLDER --features NETWORK --segmenter NETWORK --out runs/paper
     torchrun --standalone --nproc_per_node 2 -m eval.paper ...      # the same numbers from two processes
 
-`--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand in:
-`basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels (Table
-5), other names get rows of their own, in Table 3 too if they begin with a row's name and `_` (`sgnet_wide`,
-`sgenet_ones`). `--also` adds systems from elsewhere. Classical fills are taken where their packages are installed.
+`--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand
+in: `basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels
+(Table 5), other names get rows of their own, in Table 3 too if they begin with a row's name and `_` (`sgnet_wide`,
+`sgenet_ones`). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where their packages are installed.
 
 Written to `--out`: what `eval.run` writes, `tables/` (`eval.paper_tables`), `figures/` (`eval.paper_figures`) and
 `panels/` (`eval.paper_panels`). Started again after a stop it computes only what is missing. Table 2's people are
@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 
 from eval import paper_figures, paper_panels, paper_tables, run
-from eval.processes import Processes
 from eval.paper_tables import is_aside
+from eval.processes import Processes
 from eval.systems import CLASSICAL, WAYS
 
 
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = [f"{row}={name}" for row, name in TABLE_5.items() if name in names]
     rows = ["--rows", *rows] if len(rows) == len(TABLE_5) else []
     paper_tables.main([str(out / "result.json"), *rows, "--out", str(out / "tables")])
-    painted = [system for system in systems if system in FILLS or "=" in system and not is_aside(system)]
+    painted = [system for system in systems if system in FILLS or ("=" in system and not is_aside(system))]
     for folder in arguments.data:
         look = ["--data", folder, "--split", arguments.split, "--masks", arguments.masks[0], *same]
         place = Path(folder).name.replace(":", "-")

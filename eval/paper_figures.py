@@ -3,28 +3,28 @@
     python -m eval.paper_figures street --data PREPARED_FOLDER --split report --masks centre-96 --out ../figures
 
 Written: `figures.json` (Fig. 6: share of unreliable pixels and gain in confidence per scale; Fig. 8: correlations and
-the risk-coverage curve, with one row a photo), `figure_6_7.png` (a few photos, spread evenly: image, segmentation,
-confidence and unreliable pixels, white, at every scale) and `figure_8.png` (confidence against error). One hole size
-and one data set at a time: across them the correlation would be that of the sizes. Pictures of photos that may not be
+the risk-coverage curve of each domain, with one row a photo), `figure_6_7.png` (a few photos, spread evenly: image,
+segmentation, confidence and unreliable pixels, white, at every scale) and `figure_8.png` (confidence against error).
+One kind of hole at a time: across sizes the correlation would be that of the sizes. Pictures of photos that may not be
 passed on must not enter the project: choose `--out` outside of it.
 """
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 from torch.nn import functional
 from tqdm import tqdm
 
 from eval.confidence import correlations, risk_coverage, scale_numbers
-from eval.evaluation_set import EvaluationSet, Sample
+from eval.evaluation_set import EvaluationSet, Sample, spread
+from eval.files import write_picture, write_whole
 from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
+from eval.plots import scatter
 from eval.provenance import now, provenance, weights_sha256
 from sgenet_hf.pipeline import load_model
 from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
@@ -71,21 +71,24 @@ def _as_picture(image: torch.Tensor) -> np.ndarray:
     return image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def scatter(confidence: np.ndarray, error: np.ndarray, side: int = 480) -> Image.Image:
-    """Fig. 8: one dot a photo, confidence to the right (0 to 1), L1 in the hole upwards (0 to its largest value)."""
-    margin, top = 48, max(float(error.max()), 1e-9)
-    page = Image.new("RGB", (side + 2 * margin, side + 2 * margin), "white")
-    pen = ImageDraw.Draw(page)
-    pen.rectangle([margin, margin, margin + side, margin + side], outline="black")
-    for x, y in zip(confidence, error, strict=True):
-        centre = (margin + x * side, margin + (1 - y / top) * side)
-        pen.ellipse([centre[0] - 3, centre[1] - 3, centre[0] + 3, centre[1] + 3], fill=(31, 90, 160))
-    for share in (0, 0.5, 1):
-        pen.text((margin + share * side, margin + side + 8), f"{share:.1f}", fill="black", anchor="ma")
-        pen.text((margin - 6, margin + (1 - share) * side), f"{share * top:.2f}", fill="black", anchor="rm")
-    pen.text((margin + side / 2, margin + side + 28), "mean confidence in the hole", fill="black", anchor="ma")
-    pen.text((margin, margin - 18), "L1 in the hole", fill="black", anchor="la")
-    return page
+def by_domain(rows: list[dict]) -> dict[str, list[dict]]:
+    """Rows of each domain (what stands before the `/` in `group`); Fig. 8 never mixes them."""
+    domains: dict[str, list[dict]] = {}
+    for row in rows:
+        domains.setdefault(row["group"].split("/")[0], []).append(row)
+    return domains
+
+
+def figure_8(rows: list[dict]) -> dict:
+    """Correlations of confidence and error and the risk-coverage curve of one domain.
+
+    Raises:
+        ValueError: If there are fewer than three photos.
+    """
+    confidence = np.array([row["confidence"][-1] for row in rows])
+    error, texture = (np.array([row[key] for row in rows]) for key in ("hole_l1", "true_texture"))
+    curve = {"risk_coverage": risk_coverage(confidence, error)}
+    return {"n": len(rows)} | correlations(confidence, error, texture) | curve
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -118,56 +121,48 @@ def main(argv: list[str] | None = None) -> int:
         seed=arguments.seed,
         limit=arguments.limit,
     )
-    shown = set(np.linspace(0, len(samples) - 1, min(arguments.shown, len(samples))).round().astype(int).tolist())
+    shown = spread(len(samples), arguments.shown)
     rows, grid = [], []
     for position, sample in enumerate(tqdm(samples, desc="figures", unit="photo")):
         row, pictures = look(model, sample)
         rows.append(row)
         if position in shown:
-            emptied = np.where(sample.mask[..., None], np.uint8(255), sample.photo)
             # The photo and what the network saw of it stand left of the first row of each block.
-            starts = [[sample.photo, emptied], [None, None], [None, None], [None, None]]
+            starts = [[sample.photo, sample.emptied(255)], [None, None], [None, None], [None, None]]
             grid += [start + line for start, line in zip(starts, pictures, strict=True)]
 
-    confidence = np.array([row["confidence"][-1] for row in rows])
-    error, texture = (np.array([row[key] for row in rows]) for key in ("hole_l1", "true_texture"))
+    domains = by_domain(rows)
     facts = {
         "provenance": provenance(["python", "-m", "eval.paper_figures", *(sys.argv[1:] if argv is None else argv)]),
         "set": samples.fingerprint(),
         "weights_sha256": weights_sha256(model),
         "figure_6": scale_numbers(rows),
-        "figure_8": correlations(confidence, error, texture) | {"risk_coverage": risk_coverage(confidence, error)},
+        "figure_8": {domain: figure_8(own) for domain, own in domains.items()},
         "rows": rows,
         "finished": now(),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_whole(arguments.out / "figures.json", (json.dumps(facts, indent=2) + "\n").encode())
+    write_whole(arguments.out / "figures.json", json.dumps(facts, indent=2) + "\n")
     captions = ["truth", "input", *(f"scale {scale}" for scale in (4, 3, 2, 1, 0))]
     names = ["image", "segmentation", "confidence", "unreliable = white"] * (len(grid) // 4)
-    for name, picture in (
-        ("figure_6_7.png", panel(grid, captions, names, cell=arguments.cell)),
-        ("figure_8.png", scatter(confidence, error)),
-    ):
-        unfinished = arguments.out / f"{name}.partial"
-        picture.save(unfinished, format="PNG")
-        os.replace(unfinished, arguments.out / name)
+    write_picture(arguments.out / "figure_6_7.png", panel(grid, captions, names, cell=arguments.cell))
+    dots = {domain: [(row["confidence"][-1], row["hole_l1"]) for row in own] for domain, own in domains.items()}
+    write_picture(
+        arguments.out / "figure_8.png", scatter(dots, "mean confidence in the hole", "L1 in the hole", x_range=(0, 1))
+    )
     print(
         json.dumps(
             {
                 "figure_6": facts["figure_6"],
-                "figure_8": {k: facts["figure_8"][k] for k in ("pearson", "spearman", "partial_given_texture")},
+                "figure_8": {
+                    domain: {name: own[name] for name in ("n", "pearson", "spearman", "partial_given_texture")}
+                    for domain, own in facts["figure_8"].items()
+                },
             },
             indent=2,
         )
     )
     return 0
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes whole files only."""
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

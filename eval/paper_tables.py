@@ -11,14 +11,14 @@ result file or from `eval/paper_tables.json`, which holds the numbers exactly as
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.columns import Column, columns_for, markdown_rows, system_name
+from eval.columns import Column, columns_for, markdown_rows, paper_rows_named, system_name
 from eval.complexity import LEVELS
+from eval.files import write_whole
 
 
 PAPER_FILE = Path(__file__).resolve().parent / "paper_tables.json"
@@ -71,12 +71,7 @@ class Results:
     def rows_of(self, system: str, paper_rows: Iterable[str]) -> list[str]:
         """Rows of a table that a system stands in: given ones, else the paper's of its name, else one of its own."""
         given = [row for row in self.rows.get(system, []) if row in paper_rows]
-        same = [row for row in paper_rows if _plain(row) == _plain(system)]
-        return given or same or [system_name(system)]
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+        return given or paper_rows_named(system, paper_rows) or [system_name(system)]
 
 
 def cell(column: Column, line: Mapping) -> str:
@@ -180,14 +175,13 @@ def table_3(results: Results, paper: Mapping) -> str:
     """The ablations, their variants (`sgnet_wide`: at SGE-Net's arithmetic) and the controls, with differences to the
     reference."""
     scores = ("psnr", "ssim", "hole_psnr", "hole_mean_iou", *DISTANCES)
-    ablations = tuple(_plain(row) for row in paper["3"]["rows"])
     parts = []
     for place in results.lines:
         known = [
             system
             for system in painters(results, place)
             if system.startswith(CONTROLS)
-            or _plain(system.partition("_")[0]) in ablations
+            or (not is_aside(system) and paper_rows_named(system.partition("_")[0], paper["3"]["rows"]))
             or set(results.rows_of(system, paper["3"]["rows"])) & set(paper["3"]["rows"])
         ]
         if known:
@@ -347,9 +341,7 @@ def write_tables(results: Results, out: Path) -> list[Path]:
     written = []
     for name, (title, body) in pages.items():
         if body:
-            unfinished = out / f"{name}.partial"
-            unfinished.write_text(f"# {title}\n\n{remarks(results)}\n{body}", encoding="utf-8")
-            os.replace(unfinished, out / name)
+            write_whole(out / name, f"# {title}\n\n{remarks(results)}\n{body}")
             written.append(out / name)
     return written
 

@@ -22,7 +22,6 @@ whole composite. Intervals: `eval/intervals.py`.
 
 import argparse
 import json
-import os
 import sys
 import zlib
 from collections.abc import Iterable
@@ -34,6 +33,7 @@ import numpy as np
 from eval.columns import columns_for, markdown_rows, system_name
 from eval.complexity import win_rates
 from eval.evaluation_set import EvaluationSet
+from eval.files import write_whole
 from eval.intervals import draw
 from eval.judges import Judges, load_judges
 from eval.mask_sets import PUBLISHED
@@ -160,13 +160,6 @@ def markdown(results: Iterable[dict]) -> str:
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Writes whole files only."""
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -193,6 +186,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def load_systems(specifications: Iterable[str], device: str) -> list[System]:
+    """Systems that can be told apart by their names, in files too.
+
+    Raises:
+        SystemExit: If two would have one name.
+    """
+    systems = [load_system(specification, device) for specification in specifications]
+    names = [system.name for system in systems]
+    if len(set(map(slug, names))) < len(names):
+        raise SystemExit(f"Two systems would have one name in {names}: name them, e.g. first=FOLDER second=FOLDER.")
+    return systems
+
+
 def reference_of(wanted: str | None, systems: list[System]) -> str | None:
     """Name of the system that the others are compared with, None if there is only classical company.
 
@@ -209,10 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluates, writes the results and prints the table."""
     arguments = parse_arguments(argv)
     processes = Processes(arguments.device, arguments.threads)
-    systems = [load_system(specification, processes.device) for specification in arguments.systems]
-    names = [system.name for system in systems]
-    if len(set(map(slug, names))) < len(names):
-        raise SystemExit(f"Two systems would have one name in {names}: name them, e.g. first=FOLDER second=FOLDER.")
+    systems = load_systems(arguments.systems, processes.device)
     reference = reference_of(arguments.reference, systems)
     judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)
     folder = arguments.out / "images"
@@ -243,9 +246,9 @@ def main(argv: list[str] | None = None) -> int:
         command = ["python", "-m", "eval.run", *(sys.argv[1:] if argv is None else argv)]
         record = {"provenance": provenance(command, processes.count), "sets": sets, "results": results}
         record |= {"complexity": complexity, "finished": now()}
-        write(arguments.out / "result.json", json.dumps(record, indent=2) + "\n")
+        write_whole(arguments.out / "result.json", json.dumps(record, indent=2) + "\n")
         table = markdown(results)
-        write(arguments.out / "result.md", table)
+        write_whole(arguments.out / "result.md", table)
         print(table)
     return 0
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 from transformers import AutoModel
 
+from eval.evaluation_set import Sample
 from eval.provenance import weights_sha256
 from sgenet_hf.pipeline import load_model
 
@@ -29,10 +30,12 @@ class Filled:
     Attributes:
         image: uint8 (H, W, 3), known pixels equal to the photo's; None if the system only labels.
         labels: integers (H, W), for known pixels too; None if the system only paints.
+        confidence: float (H, W) in [0, 1], P_max of section 3.2; None if the system has none.
     """
 
     image: np.ndarray | None = None
     labels: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,19 @@ class System:
     num_labels: int | None = None
     label_colors: list[list[int]] | None = None
     sees_photo: bool = False
+
+
+def answer(system: System, sample: Sample) -> Filled:
+    """What a system makes of a photo whose hole has been emptied: nobody gets to see the answer.
+
+    Raises:
+        ValueError: If the system changes known pixels.
+    """
+    shown = sample.photo if system.sees_photo else sample.emptied(0)
+    filled = system.fill(shown, sample.labels, sample.mask)
+    if filled.image is not None and not np.array_equal(filled.image[~sample.mask], sample.photo[~sample.mask]):
+        raise ValueError(f"{system.name} changed known pixels of {sample.id}; a composite must keep them.")
+    return filled
 
 
 def truth(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
@@ -210,7 +226,9 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
             return Filled(labels=carry_in(predicted, mask, ~mask))
         image = output.composite[0].float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy()
         composite = np.where(mask[..., None], image.transpose(1, 2, 0), photo)
-        return Filled(image=composite, labels=predicted)
+        confidences = output.get("confidences")
+        confidence = None if confidences is None else confidences[-1][0, 0].float().cpu().numpy()
+        return Filled(image=composite, labels=predicted, confidence=confidence)
 
     whole = f"{weights_sha256(model)} {model.config.to_json_string()} {way}"
     identity = hashlib.sha256(whole.encode()).hexdigest()

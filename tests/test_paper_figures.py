@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from eval.confidence import correlations, risk_coverage, scale_numbers
-from eval.paper_figures import main
+from eval.paper_figures import by_domain, figure_8, main
 from sgenet_hf import SGENetConfig, SGENetModel
 
 
@@ -51,6 +51,20 @@ def test_scale_numbers_are_means_over_photos():
     assert numbers["gain_over_the_coarser_scale"] == pytest.approx([0.2 / 3, 0.4 / 3, 0.2, 0.8 / 3])
     assert numbers["share_unreliable"] == pytest.approx([1, 0.8, 0.5, 0.5, 0])
     assert "share_unreliable" not in scale_numbers([{"confidence": [0.5] * 5, "unreliable": None}])
+
+
+def test_domains_are_never_mixed():
+    """Within each domain confidence is wrong about the error; across them it would look right."""
+    pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    rng = np.random.default_rng(0)
+    rows = [
+        {"group": f"{domain}/run", "confidence": [sure + n], "hole_l1": hard + n, "true_texture": rng.random()}
+        for domain, sure, hard in (("easy", 0.7, 0.1), ("dark", 0.1, 0.7))
+        for n in (0.0, 0.05, 0.1, 0.15)
+    ]
+    apart = {domain: figure_8(own) for domain, own in by_domain(rows).items()}
+    assert set(apart) == {"easy", "dark"} and all(own["pearson"] > 0.99 for own in apart.values())
+    assert figure_8(rows)["pearson"] < -0.5
 
 
 @pytest.mark.parametrize("evaluates", [True, False])
