@@ -6,7 +6,8 @@
 `--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand
 in: `basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels
 (Table 5), other names get rows of their own, in Table 3 too if they begin with a row's name and `_` (`sgnet_wide`,
-`sgenet_ones`). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where their packages are installed.
+`sgenet_ones`). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where
+their packages are installed.
 
 Written to `--out`: what `eval.run` writes, `tables/` (`eval.paper_tables`), `figures/` (`eval.paper_figures`) and
 `panels/` (`eval.paper_panels`). Started again after a stop it computes only what is missing. Table 2's people are
