@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from eval.confidence import correlations, risk_coverage, scale_numbers
 from eval.evaluation_set import EvaluationSet, Sample
+from eval.files import write_whole
 from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.provenance import now, provenance, weights_sha256
@@ -161,13 +162,6 @@ def main(argv: list[str] | None = None) -> int:
         )
     )
     return 0
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes whole files only."""
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

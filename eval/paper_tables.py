@@ -68,11 +68,12 @@ class Results:
     def rows_of(self, system: str, paper_rows: Iterable[str]) -> list[str]:
         """Rows of a table that a system stands in: given ones, else the paper's of its name, else one of its own."""
         given = [row for row in self.rows.get(system, []) if row in paper_rows]
-        same = [row for row in paper_rows if _plain(row) == _plain(system)]
+        same = [row for row in paper_rows if plain(row) == plain(system)]
         return given or same or [system_name(system)]
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without capitals, hyphens and spaces, to find the paper's row of it."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

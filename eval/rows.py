@@ -22,7 +22,7 @@ from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.metrics.ssim.ssim import ssim
 from eval.processes import Processes
 from eval.scores import CONFUSIONS, MEANS
-from eval.systems import System
+from eval.systems import Filled, System
 
 
 ROWS_PER_FILE = 8  # how much work a kill can cost, and the share that a process takes at a time
@@ -53,6 +53,19 @@ def count_classes(labels: np.ndarray) -> int:
     return int((np.bincount(named) >= SMALLEST_SHARE * named.size).sum())
 
 
+def fill_sample(system: System, sample: Sample) -> Filled:
+    """What a system makes of a photo whose hole was emptied.
+
+    Raises:
+        ValueError: If the system changes known pixels.
+    """
+    emptied = np.where(sample.mask[..., None], np.uint8(0), sample.photo)  # nobody gets to see the answer
+    filled = system.fill(sample.photo if system.sees_photo else emptied, sample.labels, sample.mask)
+    if filled.image is not None and not np.array_equal(filled.image[~sample.mask], sample.photo[~sample.mask]):
+        raise ValueError(f"{system.name} changed known pixels of {sample.id}; a composite must keep them.")
+    return filled
+
+
 def score(
     system: System,
     sample: Sample,
@@ -74,13 +87,10 @@ def score(
     Raises:
         ValueError: If the system changes known pixels.
     """
-    emptied = np.where(sample.mask[..., None], np.uint8(0), sample.photo)  # nobody gets to see the answer
-    filled = system.fill(sample.photo if system.sees_photo else emptied, sample.labels, sample.mask)
+    filled = fill_sample(system, sample)
     row = {"id": sample.id, "group": sample.group, "hole_pixels": int(sample.mask.sum())}
     row |= {"num_classes": count_classes(sample.labels)}
     if filled.image is not None:
-        if not np.array_equal(filled.image[~sample.mask], sample.photo[~sample.mask]):
-            raise ValueError(f"{system.name} changed known pixels of {sample.id}; a composite must keep them.")
         row |= score_image(filled.image, sample, judges, truth)
         if judges.segmenter is not None:
             row |= count_pixels("segmenter_", judges.segmenter(filled.image, class_ids), sample, num_labels)

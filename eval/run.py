@@ -22,7 +22,6 @@ whole composite. Intervals: `eval/intervals.py`.
 
 import argparse
 import json
-import os
 import sys
 import zlib
 from collections.abc import Iterable
@@ -34,6 +33,7 @@ import numpy as np
 from eval.columns import columns_for, markdown_rows, system_name
 from eval.complexity import win_rates
 from eval.evaluation_set import EvaluationSet
+from eval.files import write_whole
 from eval.intervals import draw
 from eval.judges import Judges, load_judges
 from eval.mask_sets import PUBLISHED
@@ -160,13 +160,6 @@ def markdown(results: Iterable[dict]) -> str:
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Writes whole files only."""
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -243,9 +236,9 @@ def main(argv: list[str] | None = None) -> int:
         command = ["python", "-m", "eval.run", *(sys.argv[1:] if argv is None else argv)]
         record = {"provenance": provenance(command, processes.count), "sets": sets, "results": results}
         record |= {"complexity": complexity, "finished": now()}
-        write(arguments.out / "result.json", json.dumps(record, indent=2) + "\n")
+        write_whole(arguments.out / "result.json", (json.dumps(record, indent=2) + "\n").encode())
         table = markdown(results)
-        write(arguments.out / "result.md", table)
+        write_whole(arguments.out / "result.md", table.encode())
         print(table)
     return 0
 
