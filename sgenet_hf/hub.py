@@ -14,6 +14,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from safetensors.torch import save_file
+from transformers import AutoModel, PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import cached_file
 
@@ -315,8 +316,9 @@ def _add_auto_map(config_file: Path, auto_map: dict[str, str]) -> None:
     config_file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def write_bundled_folder(source: SGENetModel | str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Writes weights in the form in which the package carries them: float16 on disk, loaded as float32, no code.
+def write_bundled_folder(source: PreTrainedModel | str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Writes weights of any system in the form in which the project carries them: float16 on disk, loaded as float32,
+    no code.
 
     Whatever else `out` holds (its LICENSE, its evaluation) stays.
 
@@ -327,7 +329,7 @@ def write_bundled_folder(source: SGENetModel | str | os.PathLike, out: str | os.
     Raises:
         OSError: If `source` is no complete checkpoint.
     """
-    model = source if isinstance(source, SGENetModel) else load_model(source, device="cpu")
+    model = source if isinstance(source, PreTrainedModel) else load_model(source, device="cpu", network=AutoModel)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}

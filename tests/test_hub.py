@@ -12,8 +12,18 @@ import torch
 from hub_server import HubServer
 from huggingface_hub import EvalResult, ModelCard
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 
-from sgenet_hf import BUNDLED, SGENetConfig, SGENetImageProcessor, SGENetModel, hub, load_model
+from sgenet_hf import (
+    BUNDLED,
+    GatedConvConfig,
+    GatedConvModel,
+    SGENetConfig,
+    SGENetImageProcessor,
+    SGENetModel,
+    hub,
+    load_model,
+)
 from sgenet_hf.hub import first_paragraph, results_of, write_hub_folder
 
 
@@ -322,3 +332,13 @@ def test_bundled_weights_are_small_on_disk_and_float32_in_memory(tiny_model, tmp
     for name, value in tiny_model.state_dict().items():
         assert loaded.state_dict()[name].dtype == torch.float32
         assert torch.equal(loaded.state_dict()[name], value.half().float())
+
+
+def test_other_systems_are_carried_the_same_way(tmp_path):
+    torch.manual_seed(0)
+    GatedConvModel(GatedConvConfig(width=8)).save_pretrained(tmp_path / "final")
+    hub.write_bundled_folder(tmp_path / "final", tmp_path / "carried")
+    before, after = (load_model(tmp_path / name, device="cpu", network=AutoModel) for name in ("final", "carried"))
+    assert type(after) is GatedConvModel
+    for name, value in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], value.half().float())
