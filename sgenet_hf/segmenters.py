@@ -68,12 +68,26 @@ class Segmenter:
         Photos keep their size, whatever the processor says.
         """
         pixels = pixel_values.to(self.mean.device)
-        logits = self.model((pixels * 0.5 + 0.5 - self.mean) / self.std).logits.float()
-        return F.interpolate(logits, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
+        return enlarged_logits(self.model, pixels, self.mean, self.std)
 
     def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Its own class ids, int64 (B, H, W), for photos (B, 3, H, W) in [-1, 1]."""
         return self.logits(pixel_values).argmax(dim=1)
+
+
+def enlarged_logits(
+    model: torch.nn.Module, pixel_values: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
+) -> torch.Tensor:
+    """Logits (B, K, H, W) of a segmenter, float32, enlarged to the photos.
+
+    Args:
+        model: Gives coarse `logits` for normalised photos.
+        pixel_values: Photos (B, 3, H, W) in [-1, 1].
+        mean: (3, 1, 1), of photos in [0, 1].
+        std: (3, 1, 1), likewise.
+    """
+    logits = model((pixel_values * 0.5 + 0.5 - mean) / std).logits.float()
+    return F.interpolate(logits, size=pixel_values.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _plain(name: str) -> str:
