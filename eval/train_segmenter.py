@@ -35,9 +35,9 @@ from transformers import BaseImageProcessor, MobileNetV2ForSemanticSegmentation,
 from transformers.utils import logging as transformers_logging
 
 from eval.evaluation_set import EvaluationSet
+from eval.files import write_whole
 from eval.metrics.mean_iou.mean_iou import class_iou, confusion_matrix, mean_iou
 from eval.provenance import now, provenance, weights_sha256
-from eval.run import write
 from eval.segmenter import SegmenterJudge
 from sgenet_hf.catalog import DatasetSpec
 from sgenet_hf.data import (
@@ -353,7 +353,7 @@ def main(argv: list[str] | None = None) -> int:
             "validation": scores,
             "finished": now(),
         }
-        write(partial / "training.json", json.dumps(record, indent=2) + "\n")
+        write_whole(partial / "training.json", json.dumps(record, indent=2) + "\n")
         os.replace(partial, arguments.out)
         print(json.dumps(scores, indent=2))
     accelerator.end_training()
