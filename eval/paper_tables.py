@@ -214,6 +214,8 @@ def table_4(results: Results, paper: Mapping) -> str:
         beside = paper_columns(place, paper["4"]["columns"])
         rows, found = [], set()
         for system, line in lines.items():
+            if is_aside(system) and not system.startswith("nearest_"):
+                continue
             after = {name: line.get(f"segmenter_{name}") for name in own}
             ends = {name: (line.get("intervals") or {}).get(f"segmenter_{name}") for name in own}
             kinds = [("", line), (f" + {segmenter}", after | {"intervals": ends})]
@@ -261,7 +263,7 @@ def table_2(results: Results, paper: Mapping) -> str:
                 for win in entry["wins"]
                 if win["by"] == by
             }
-            names = list(dict.fromkeys(first for first, _, _ in shares if first != "truth"))
+            names = list(dict.fromkeys(first for first, _, _ in shares if first != "truth" and not is_aside(first)))
             rows = [[system_name(first), *(_shares(shares, first, second) for second in names)] for first in names]
             parts.append(
                 titles_of(place, results)
@@ -286,6 +288,8 @@ def section_4_6(results: Results) -> str:
     for place, lines in results.lines.items():
         rows, width = [], 0
         for system, line in lines.items():
+            if is_aside(system) and not system.startswith("nearest_"):
+                continue
             for key, ending in (("hole_class_iou", ""), ("segmenter_hole_class_iou", " + segmenter")):
                 if key in line:
                     values = ["-" if value is None else f"{100 * value:.1f}" for value in line[key]]

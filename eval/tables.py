@@ -30,10 +30,17 @@ SCORES = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou")
 def markdown_table(results: list[dict], wanted: dict[str, str]) -> str:
     """Rows of a result file that match `wanted`, as a Markdown table; a missing value is an empty cell.
 
+    Args:
+        results: Of `eval.run`.
+        wanted: Key of a result -> value as text, or several with commas between them; their order is that of the rows.
+
     Raises:
         ValueError: If nothing matches.
     """
-    rows = [row for row in results if all(str(row.get(key)) == value for key, value in wanted.items())]
+    choices = {key: value.split(",") for key, value in wanted.items()}
+    rows = [row for row in results if all(str(row.get(key)) in values for key, values in choices.items())]
+    if "system" in choices:
+        rows.sort(key=lambda row: choices["system"].index(row["system"]))
     if not rows:
         raise ValueError(f"No result with {wanted}; run eval.run for it first.")
     distances = [key for row in rows for key in row if key.startswith("FD-")]

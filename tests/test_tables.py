@@ -20,6 +20,8 @@ def test_a_table_holds_what_was_asked_for_and_leaves_gaps_empty():
     assert lines[2] == "| toy | 3 | telea | 14.13 |  |  | 2.0 |  |"
     assert lines[3] == "| toy | 3 | ours | 15.00 |  |  |  | 50.0 |"
     assert len(lines) == 4
+    named = markdown_table(RESULTS, {"split": "dev,report", "system": "ours,telea"}).splitlines()
+    assert [line.split(" | ")[2] for line in named[2:]] == ["ours", "ours", "telea"], "in the order of the names"
     with pytest.raises(ValueError, match=r"run eval\.run"):
         markdown_table(RESULTS, {"split": "train"})
 
