@@ -266,8 +266,8 @@ class Trainer:
         return fake_logits, fake_features, real_features
 
     def with_machine_labels(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Labels photos that nobody labelled, if a segmenter was given."""
-        missing = batch["has_labels"] == 0
+        """Labels photos that nobody labelled, or all, if a segmenter was given."""
+        missing = (batch["has_labels"] == 0) | self.arguments.data.machine_labels_only
         if self.labeller is None or not missing.any():
             return batch
         machine = self.labeller(batch["pixel_values"][missing])

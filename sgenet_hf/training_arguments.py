@@ -34,6 +34,9 @@ class DataArguments:
     label_model: str | None = field(
         default=None, metadata={"help": "AutoModelForSemanticSegmentation that labels photos without human labels."}
     )
+    machine_labels_only: bool = field(
+        default=False, metadata={"help": "Take label_model's labels where there are human ones too (Table 5)."}
+    )
     crop_size: int = field(default=256, metadata={"help": "Side in pixels of the random crops (paper: 256)."})
     resize_shorter: int = field(default=256, metadata={"help": "Shorter side in pixels before cropping."})
     smallest_scale: float = field(
@@ -182,6 +185,8 @@ class Arguments:
             raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
         if self.loss.class_balance and (self.data.streaming or self.data.label_model):
             raise ValueError("class_balance counts prepared labels first: not with streaming or label_model.")
+        if self.data.machine_labels_only and not self.data.label_model:
+            raise ValueError("machine_labels_only needs label_model: name the segmenter that labels.")
         if self.loss.segmentation == "literal" and (
             self.loss.class_balance or self.loss.segmentation_hole_weight != 1
         ):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from feature_network import save_tiny_feature_network
 from transformers import MobileNetV2Config, MobileNetV2ForSemanticSegmentation, MobileNetV2ImageProcessor
 
@@ -13,7 +14,8 @@ from sgenet_hf import Inpainter, SGENetConfig, SGENetModel
 from sgenet_hf.data import DATASETS
 from sgenet_hf.masks import grow_mask
 from sgenet_hf.segmenters import Segmenter
-from sgenet_hf.trainer import load_labeller
+from sgenet_hf.trainer import Trainer, load_labeller
+from sgenet_hf.training_arguments import parse_arguments
 
 
 NAMES = ("unicorn", "Car", "sky")
@@ -77,6 +79,25 @@ def test_machine_labels_are_matched_by_name(folder):
     roads = dataclasses.replace(spec, classes=("road",), colors=spec.colors[:1])
     with pytest.raises(ValueError, match="knows none of the classes road; its own: unicorn, Car, sky"):
         load_labeller(str(folder), roads, torch.device("cpu"))
+
+
+def test_machine_labels_fill_gaps_or_replace_all(folder, tmp_path):
+    options = ["--dataset", "toy:24", "--crop_size", "64", "--widths", *"48888", "--cpu", "true"]
+    options += ["--output_dir", str(tmp_path / "run"), "--label_model", str(folder)]
+    batch = {
+        "pixel_values": torch.rand(2, 3, 64, 64),
+        "labels": torch.full((2, 64, 64), 3),
+        "has_labels": torch.tensor([1.0, 0.0]),
+    }
+    said = load_labeller(str(folder), DATASETS["toy"], torch.device("cpu"))(batch["pixel_values"])
+    assert (said != 3).any()
+    for extra, changed in ([], [False, True]), (["--machine_labels_only", "true"], [True, True]):
+        prepared = Trainer(parse_arguments(options + extra), Accelerator(cpu=True)).prepare(batch)
+        assert prepared["has_labels"].tolist() == [1, 1]
+        for found, machine, human, is_machine in zip(prepared["labels"], said, batch["labels"], changed, strict=True):
+            assert torch.equal(found, machine if is_machine else human)
+    with pytest.raises(ValueError, match="needs label_model"):
+        parse_arguments([*options[:-2], "--machine_labels_only", "true"])
 
 
 def test_removal_by_name_asks_the_segmenter(segmenter):
