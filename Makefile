@@ -42,7 +42,8 @@ fix: $(VENV)/dev.stamp ## Mend what ruff can mend.
 smoke: $(VENV)/dev.stamp ## Train two steps on generated scenes into a throw-away folder.
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	$(OFFLINE) $(BIN)/python train_accelerate.py recipes/toy.yaml --dataset toy:16 \
-		--total_samples 16 --warmup_samples 8 --validation_samples 4 --output_dir "$$out"
+		--total_samples 16 --warmup_samples 8 --validation_samples 4 --log_every_samples 8 \
+		--output_dir "$$out"
 
 bench: $(VENV)/dev.stamp ## Print parameters, GFLOP, time and memory at 256, 512 and 1024.
 	$(OFFLINE) $(BIN)/python -m eval.benchmark

@@ -20,6 +20,7 @@ import atexit
 import importlib.util
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,18 @@ def setting(name: str, default: int | None) -> int | None:
     if text and not text.isdigit():
         raise SystemExit(f"{name}={text}: give a whole number.")
     return int(text) if text else default
+
+
+def require_free_port(port: int | None) -> None:
+    """Stops if somebody listens on a port already; without one, Gradio looks for the next free one."""
+    if port is None:
+        return
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise SystemExit(f"Port {port} is taken or forbidden: choose another with --port or PORT.") from error
 
 
 def allowed_networks(main: str, others: str) -> dict[str, str]:
@@ -153,6 +166,7 @@ def make_slider(label: str, elem_id: str, **options: Any) -> gr.ImageSlider:
         height=BOX_HEIGHT,
         max_height=480,
         buttons=["fullscreen"],
+        interactive=False,
         elem_id=elem_id,
         **options,
     )
@@ -269,8 +283,9 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
         **PAGE_ONLY,
         **ONE_AT_A_TIME,
     }
-    run.click(handlers.fill, [*hole, *options], **asked)
-    again.click(handlers.fill, [*hole, *options, prompt_editor], **asked)
+    for button, painted in ((run, []), (again, [prompt_editor])):
+        filled = button.click(handlers.fill, [*hole, *options, *painted], **asked)
+        filled.success(None, js="() => window.bringResultIntoView()", **PAGE_ONLY)
     say.click(handlers.open_prompt, [photo_file, slider, last], [prompt_box, prompt_editor], **PAGE_ONLY)
     start.click(handlers.start_from_own_map, [photo_file, slider, last], prompt_editor, **PAGE_ONLY)
     names.input(handlers.choose_class, names, prompt_editor, show_progress="hidden", **PAGE_ONLY)
@@ -363,6 +378,8 @@ def build_demo(networks: dict[str, Inpainter]) -> gr.Blocks:
     return page
 
 
+if __name__ == "__main__":
+    require_free_port(PORT)  # before the networks load
 demo = build_demo({name: Inpainter(checkpoint) for name, checkpoint in NETWORKS.items()})
 
 
@@ -378,7 +395,11 @@ def main() -> None:
         css=(LOOK / "page.css").read_text(encoding="utf-8"),
         js=(LOOK / "page.js").read_text(encoding="utf-8"),
         footer_links=["api", "settings"],
+        quiet=True,
+        prevent_thread_lock=True,
     )
+    print(f"The page is at {demo.local_url} (Ctrl + C ends it)", flush=True)
+    demo.block_thread()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .photos import PhotoError, load_photo, save_photo
+from .photos import PhotoError, SizeError, load_photo, save_photo
 from .pipeline import Inpainter
 from .thoughts import classes_in_hole
 
@@ -45,6 +45,8 @@ def fill_each(
     for number, path in enumerate(photos):
         try:
             yield _fill(inpainter, path, _mask_of(path, photos, masks), folder / f"{number}.png", options)
+        except SizeError as error:
+            yield BatchRow(path.name, None, "", "", f"failed: {error.facts} Send one of the photo's size.", None)
         except (ValueError, OSError, MemoryError) as error:
             yield BatchRow(path.name, None, "", "", f"failed: {error}", None)
 

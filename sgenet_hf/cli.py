@@ -27,10 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.utils import enable_progress_bars
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from .hub import file_beside, network_name
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
@@ -71,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("inpaint needs a MASK, or --remove with the names of classes")
     if arguments.command == "inpaint" and arguments.segmenter and not arguments.remove:
         parser.error("--segmenter finds what to --remove: name classes with --remove")
+    transformers_logging.disable_progress_bar()  # "Loading weights" takes a moment
+    enable_progress_bars()  # the Hub's, which the line above turns off too: a download may take long
     try:
         return arguments.run(arguments)
     except (CheckpointError, ValueError, OSError, ImportError) as error:
@@ -98,7 +102,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                 for message in result.warnings:
                     _say(f"{task.photo.name}: warning: {message}")
                 verdict = "nothing to fill" if result.score is None else f"confidence {result.score:.3f}"
-                tqdm.write(f"{task.out}  {result.strategy}  {verdict}")
+                tqdm.write(f"{task.out}  {result.strategy}  hole {result.mask.mean():.2%}  {verdict}")
                 if result.score is not None and result.score < arguments.min_confidence:
                     doubtful.append((result.score, task.out))
             bar.update()
@@ -213,7 +217,12 @@ def serve_command(arguments: argparse.Namespace) -> int:
     if arguments.port:
         os.environ["PORT"] = str(arguments.port)
     sys.path.insert(0, str(app.parent))
-    runpy.run_path(str(app), run_name="__main__")
+    try:
+        runpy.run_path(str(app), run_name="__main__")
+    except SystemExit as stop:
+        if isinstance(stop.code, str):  # a setting of the page that cannot be used
+            raise ValueError(stop.code) from stop
+        raise
     return ALL_WELL
 
 

@@ -21,7 +21,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import Unpack
 
-from .photos import Photo, PhotoError, load_mask, load_photo
+from .photos import Photo, PhotoError, SizeError, load_mask, load_photo
 
 
 class SGENetImageProcessorKwargs(TypedDict, total=False):
@@ -225,7 +225,7 @@ def fit_mask(mask: np.ndarray, photo: Photo, resize: bool = False) -> np.ndarray
         resize: bring it to the photo's size: shrunk by maximum, so that no stroke gets lost, enlarged by nearest.
 
     Raises:
-        PhotoError: the sizes differ and `resize` is False.
+        SizeError: the sizes differ and `resize` is False.
     """
     size = (photo.height, photo.width)
     if mask.shape == size:
@@ -234,9 +234,9 @@ def fit_mask(mask: np.ndarray, photo: Photo, resize: bool = False) -> np.ndarray
         hint = ""
         if photo.rotated and mask.shape == size[::-1]:
             hint = " The photo's EXIF orientation turned it: make the mask for the photo as a viewer shows it."
-        raise PhotoError(
-            f"The mask has {mask.shape[1]}x{mask.shape[0]} pixels, {photo.name} has {photo.width}x{photo.height}: "
-            f"pass a mask of the photo's size, or resize_mask=True (--resize-mask).{hint}"
+        raise SizeError(
+            f"The mask has {mask.shape[1]}x{mask.shape[0]} pixels, {photo.name} has {photo.width}x{photo.height}."
+            f"{hint}"
         )
     for axis in (0, 1):
         plane = np.moveaxis(mask, axis, 0)

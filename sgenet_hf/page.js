@@ -1,4 +1,4 @@
-// What Gradio has no setting for: keyboard shortcuts, names of examples, and the step slider over drawings that the page holds already.
+// What Gradio has no setting for: keyboard shortcuts, names of examples, the way to the result on a phone, and the step slider over drawings that the page holds already.
 () => {
   const click = (selector) => {
     const button = document.querySelector(selector);
@@ -14,6 +14,15 @@
     });
   new MutationObserver(nameExamples).observe(document.body, { childList: true, subtree: true });
   nameExamples();
+
+  // On a phone the result lies below what asked for it, or above.
+  window.bringResultIntoView = () => {
+    const result = document.querySelector("#result");
+    const { top, bottom } = result.getBoundingClientRect();
+    const middle = (top + bottom) / 2;
+    const seen = 0 < middle && middle < window.innerHeight;
+    if (window.innerWidth < 768 && !seen) result.scrollIntoView({ behavior: "smooth" });
+  };
 
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey)) return;

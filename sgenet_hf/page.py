@@ -35,9 +35,9 @@ from .canvas import (
     shrink_mask,
 )
 from .image_processing_sgenet import nearest
-from .photos import Photo, load_mask, load_photo, save_photo
+from .photos import Photo, SizeError, load_mask, load_photo, save_photo
 from .pipeline import Inpainter, InpaintingResult
-from .thoughts import classes_in_hole, describe, share_changed, show_thoughts, show_verdict
+from .thoughts import CAVEAT, classes_in_hole, describe, share_changed, show_thoughts, show_verdict
 from .visualization import class_palette, hole_outline
 
 
@@ -66,6 +66,8 @@ def messages_for_users() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise user_error("The uploaded file is gone from the server. Open the photo again.") from error
+    except SizeError as error:
+        raise user_error(f"{error.facts} Send one of the photo's size.") from error
     except (ValueError, MemoryError) as error:
         raise user_error(str(error)) from error
 
@@ -177,7 +179,10 @@ def require_size(mask: np.ndarray, photo: Photo) -> None:
 
 def open_mask(mask_file: str, photo_file: str | None) -> tuple[Any, ...]:
     """Paints a mask file over the photo that is open; same outputs as `open_photo`."""
-    return open_photo(photo_file, mask_file)
+    *shown, exact = open_photo(photo_file, mask_file)
+    if exact is None:
+        gr.Warning("The mask is empty: it has no white, and white is what is removed.")
+    return *shown, exact
 
 
 def close_photo() -> tuple[Any, ...]:
@@ -334,7 +339,7 @@ class Handlers:
             f"<section><h3>{side}: {html.escape(network)}</h3>{show_verdict(result)}</section>"
             for side, network, result in zip(("Left", "Right"), (self.name, name), results, strict=True)
         )
-        return tuple(result.image for result in results), f'<div class="both">{columns}</div>'
+        return tuple(result.image for result in results), f'<div class="both">{columns}</div>{CAVEAT}'
 
     # Many photos
 

@@ -45,6 +45,18 @@ class PhotoError(ValueError):
     """A photo, mask or label map that cannot be used; the message says why and what to do."""
 
 
+class SizeError(PhotoError):
+    """A mask or label map of another size than its photo.
+
+    Attributes:
+        facts: the message without its remedy, which only Python and the command line have.
+    """
+
+    def __init__(self, facts: str):
+        super().__init__(f"{facts} Pass one of the photo's size, or resize_mask=True (--resize-mask).")
+        self.facts = facts
+
+
 @dataclass(frozen=True, eq=False)
 class Photo:
     """One upright photo: its pixels as they will be given back, and what to write beside them.
@@ -448,6 +460,7 @@ __all__ = [
     "PHOTO_SUFFIXES",
     "Photo",
     "PhotoError",
+    "SizeError",
     "load_labels",
     "load_mask",
     "load_photo",

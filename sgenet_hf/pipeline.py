@@ -38,7 +38,7 @@ from .image_processing_sgenet import (
 )
 from .masks import grow_mask
 from .modeling_sgenet import SGENetModel, SGENetPreTrainedModel, scale_size
-from .photos import Photo, PhotoError, load_labels, load_mask, load_photo
+from .photos import Photo, SizeError, load_labels, load_mask, load_photo
 from .regions import (
     Box,
     Region,
@@ -428,9 +428,9 @@ class Inpainter:
         labels = load_labels(source, self.model.config.num_labels)
         size = (photo.height, photo.width)
         if labels.shape != size and not resize:
-            raise PhotoError(
+            raise SizeError(
                 f"The semantic prompt has {labels.shape[1]}x{labels.shape[0]} pixels, {photo.name} has "
-                f"{photo.width}x{photo.height}: pass one of the photo's size, or resize_mask=True (--resize-mask)."
+                f"{photo.width}x{photo.height}."
             )
         return shrink_prompt(labels, size)
 
@@ -607,6 +607,11 @@ def _checkpoint(name_or_path: str | os.PathLike) -> str:
                 "the package again, or name a folder or Hub id."
             )
         return str(folder)
+    if Path(name).name == name and not Path(name).is_dir():  # a Hub id has an owner; asking the Hub would take long
+        raise CheckpointError(
+            f"No folder and no bundled weights of the name {name!r}: name a folder, a Hub id (OWNER/NAME), or one of "
+            f"the bundled weights ({', '.join(BUNDLED)})."
+        )
     return name
 
 

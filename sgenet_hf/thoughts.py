@@ -23,6 +23,10 @@ DRAWING_SIDE = 512  # longer side of a drawing
 # Where the words begin: on street photos of the dev list the score was close to the share of the hole that was named
 # rightly (`eval/paper_figures.py` draws it).
 VERDICTS = ((0.9, "very sure"), (0.75, "fairly sure"), (0.5, "unsure"), (0, "only guessing"))
+CAVEAT = (
+    '<p class="note">Confidence is about the class in the hole, not about how the fill looks, and was checked on '
+    "street photos only.</p>"
+)
 EXTREMES = {4: "coarsest", 0: "finest"}
 
 
@@ -102,8 +106,9 @@ def describe(result: InpaintingResult, feather: int) -> str:
     height, width = result.mask.shape
     others = f"those within {feather} pixels of the hole blended, all others" if feather else "all others"
     warnings = "".join(f'<p class="warning">{html.escape(warning)}</p>' for warning in result.warnings)
+    verdict = show_verdict(result)
     return (
-        f'<div role="status">{show_verdict(result)}{warnings}'
+        f'<div role="status">{verdict}{CAVEAT if verdict else ""}{warnings}'
         f'<p class="note">{result.mask.sum():,} of {width} x {height} pixels filled ({result.mask.mean():.1%}); '
         f"{others} untouched. Strategy: {html.escape(result.strategy)}.</p></div>"
     )
@@ -221,6 +226,7 @@ def show_thoughts(result: InpaintingResult, palette: np.ndarray) -> str:
 
 
 __all__ = [
+    "CAVEAT",
     "ClassInHole",
     "changed_since",
     "classes_in_hole",

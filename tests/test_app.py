@@ -52,7 +52,13 @@ def second_checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory):
+def server_log(tmp_path_factory) -> Path:
+    """What the server says to whoever started it."""
+    return tmp_path_factory.mktemp("log") / "server.log"
+
+
+@pytest.fixture(scope="module")
+def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory, server_log):
     """Address of `sgenet serve` with a tiny network of random weights."""
     try:
         import gradio  # noqa: F401
@@ -66,7 +72,7 @@ def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory):
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "PYTHONPATH": str(project_root),
     }
-    with open(folder / "server.log", "w+") as log:
+    with server_log.open("w+") as log:
         command = [
             sys.executable,
             "-m",
@@ -83,7 +89,7 @@ def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory):
             deadline = time.monotonic() + 600
             while not answers(address):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"the page did not start:\n{(folder / 'server.log').read_text()}")
+                    pytest.fail(f"the page did not start:\n{server_log.read_text()}")
                 time.sleep(0.3)
             yield address
         finally:
@@ -211,12 +217,24 @@ class Visitor:
         toast.wait_for(state="detached")
         return text
 
+    def on_top(self, selector) -> str:
+        """Returns the kind of element that a visitor sees in the middle of a box."""
+        box = self.page.locator(selector)
+        box.scroll_into_view_if_needed()
+        return box.evaluate(
+            "box => { const { x, y, width, height } = box.getBoundingClientRect();"
+            " return document.elementFromPoint(x + width / 2, y + height / 2).tagName; }"
+        )
+
     def result(self) -> tuple[Image.Image, Image.Image]:
         """Returns the pictures behind the slider, before and after."""
         before, after = (picture(image.get_attribute("src")) for image in self.page.locator("#result img").all())
         return before, after
 
 
+IN_VIEW = """
+box => box.getBoundingClientRect().top >= 0 && box.getBoundingClientRect().bottom <= window.innerHeight
+"""
 CONTROLS_WITHOUT_A_NAME = """
 () => [...document.querySelectorAll("button, input, select, textarea")].filter((control) =>
   control.offsetParent && !(control.innerText || control.ariaLabel || control.title || control.labels?.length ||
@@ -409,6 +427,7 @@ def test_endpoint_says_what_is_wrong(client, files, photo_name, mask_name, messa
     with pytest.raises(AppError, match=message) as caught:
         call(client, files[photo_name], files[mask_name])
     assert os.sep + "uploads" not in str(caught.value), "the message shows a path of the server"
+    assert "resize" not in str(caught.value), "the message names an option that the endpoint does not have"
 
 
 def test_uploads_are_limited(client, files, tmp_path, rng):
@@ -463,6 +482,20 @@ def test_every_client_gets_the_answer_to_its_own_photo(server, tmp_path):
     assert "errors: 0" in lines[2], lines
     assert re.search(r"4 clients: [\d.]+ requests a minute, p50 [\d.]+ s, p95 [\d.]+ s", lines[1])
     assert 0 < int(re.search(r"(\d+)% of it not the network", lines[0])[1]) < 100
+
+
+def test_the_server_says_its_address_and_nothing_else(server, server_log):
+    assert server_log.read_text().splitlines()[0] == f"The page is at {server}/ (Ctrl + C ends it)"
+    assert "public link" not in server_log.read_text()
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded(server, tmp_path):
+    port = server.rpartition(":")[2]
+    command = [sys.executable, "-m", "sgenet_hf.cli", "serve", "--model", str(tmp_path / "nothing"), "--port", port]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith(f"sgenet serve: Port {port} is taken")
+    assert "--port" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_analytics_are_off(server):
@@ -649,14 +682,21 @@ def test_what_is_missing_or_wrong_is_said(visitor, files):
     visitor.open_photo(files["photo"])
     visitor.open_mask(files["small_mask"])
     assert "The mask is 40 x 30 pixels, the photo 288 x 240" in visitor.message()
+    assert visitor.on_top("#editor") == "CANVAS", "something hides the photo"
+    visitor.open_mask(files["empty"])
+    assert "The mask is empty" in visitor.message()
 
 
 def test_the_page_fits_narrow_and_wide_screens(visitor, files):
     page = visitor.page
+    assert "upload" not in page.locator("#result").inner_text().lower(), "a result invites to upload"
     page.set_viewport_size({"width": 390, "height": 800})
     visitor.open_photo(files["photo"])
     visitor.paint()
-    visitor.fill()
+    page.evaluate("window.scrollTo(0, 0)")
+    visitor.fill(button=None)
+    page.wait_for_function(f"({IN_VIEW})(document.querySelector('#result'))")
+    assert not page.locator("footer").inner_text().strip().startswith("·"), "a dot without a link before it"
     assert page.evaluate(CONTROLS_WITHOUT_A_NAME) == []
     for width, scheme in ((390, "light"), (800, "dark"), (1600, "dark")):
         page.emulate_media(color_scheme=scheme)

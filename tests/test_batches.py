@@ -14,13 +14,14 @@ def test_a_batch(tiny_model, photo, mask, tmp_path):
     photos, masks = tmp_path / "photos", tmp_path / "masks"
     for folder in (photos, masks, tmp_path / "out"):
         folder.mkdir()
-    for name in ("a.png", "twice.png", "twice.bmp", "alone.png"):
+    for name in ("a.png", "twice.png", "twice.bmp", "alone.png", "small.png"):
         photo.save(photos / name)
     photo.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(photos / "b.png")
     (photos / "text.png").write_text("no picture")
     for stem in ("a", "b", "twice", "text"):
         mask.save(masks / f"{stem}.png")
     Image.new("L", photo.size).save(masks / "a.png")
+    mask.resize((40, 30)).save(masks / "small.png")
 
     inpainter = Inpainter(tiny_model)
     rows = sort_rows([*fill_each(inpainter, sorted(photos.iterdir()), sorted(masks.iterdir()), tmp_path / "out")])
@@ -29,6 +30,7 @@ def test_a_batch(tiny_model, photo, mask, tmp_path):
     assert rows[0].confidence == expected.score and rows[1].confidence is None
     notes = {row.photo: row.note for row in rows[2:]}
     assert "needs one mask named alone.*" in notes["alone.png"] and "not an image" in notes["text.png"]
+    assert "40x30" in notes["small.png"] and "resize" not in notes["small.png"]
     assert "share a name" in notes["twice.png"] and "share a name" in notes["twice.bmp"]
 
     scores = write_scores(rows, tmp_path / "scores.csv")

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from transformers.utils import logging as transformers_logging
 
 import sgenet_hf
 from sgenet_hf import Inpainter
@@ -60,6 +61,7 @@ def test_one_photo(run, folder, photo, hole, tiny_checkpoint):
     expected = Inpainter(tiny_checkpoint, device="cpu")(photo, hole)
     np.testing.assert_array_equal(filled, np.asarray(expected.image))  # one path for Python and the command line
     assert f"{expected.score:.3f}" in out and "filled.png" in out and "original" in out
+    assert f"hole {hole.mean():.2%}" in out
     assert "warning" not in err and "failed" not in err
 
 
@@ -275,8 +277,10 @@ def test_masks_are_written_with_their_fingerprint(tmp_path, capsys):
 
 
 def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
+    transformers_logging.enable_progress_bar()
     assert main(["info", str(tiny_checkpoint)]) == 0
-    said = capsys.readouterr().out
+    said, aside = capsys.readouterr()
+    assert aside == ""
     parameters = sgenet_hf.load_model(tiny_checkpoint, device="cpu").num_parameters()
     for expected in ("SGE-Net", f"{parameters:,}", "GFLOP", "3 LABEL_3", "hole_quantile", "no LICENSE beside"):
         assert expected in said
@@ -287,6 +291,13 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
     assert "terms:             These weights were trained on drawings." in capsys.readouterr().out
     assert main(["info", "street"]) == 0
     assert "may be used for research and other non-commercial purposes only." in capsys.readouterr().out
+
+
+def test_a_name_of_nothing_is_said_without_asking_the_hub(capsys):
+    assert main(["info", "nosuch"]) == 2
+    said = capsys.readouterr().err
+    assert "No folder and no bundled weights of the name 'nosuch'" in said and "(street)" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_flop_are_twice_the_multiplications(tiny_model):

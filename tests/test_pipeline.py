@@ -407,6 +407,14 @@ def test_names_of_bundled_weights_are_folders_of_this_package(monkeypatch, tmp_p
     assert load_model("street", device="cpu").config.num_labels == 4
 
 
+def test_a_folder_needs_no_slash(monkeypatch, tmp_path, tiny_checkpoint):
+    shutil.copytree(tiny_checkpoint, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("mine", device="cpu").config.num_labels == 4
+    with pytest.raises(CheckpointError, match=r"of the name 'street2'.*\(street\)"):
+        load_model("street2")
+
+
 def damaged(tiny_checkpoint, tmp_path, damage):
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_checkpoint, folder)

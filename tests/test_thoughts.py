@@ -44,6 +44,7 @@ def test_what_changed_its_mind(result):
 def test_the_sentence_sums_up_and_names_are_escaped(result):
     said = describe(result, 0)
     assert "<strong>fairly sure</strong>" in said and "75% confidence" in said and "about 50% of it" in said
+    assert "street photos only" in said
     assert "<b>" not in said and "&lt;b&gt;car" in said
     assert "<b>" not in show_thoughts(result, class_palette(2))
 
@@ -51,7 +52,7 @@ def test_the_sentence_sums_up_and_names_are_escaped(result):
 def test_nothing_filled_means_nothing_thought(tiny_model, photo):
     result = Inpainter(tiny_model)(photo, np.zeros((80, 96), bool))
     assert classes_in_hole(result) == [] and show_thoughts(result, class_palette(4)) == ""
-    assert "0 of 96 x 80 pixels" in describe(result, 0)
+    assert "0 of 96 x 80 pixels" in describe(result, 0) and "Confidence" not in describe(result, 0)
 
 
 def test_odd_sizes_and_all_five_scales(tiny_model, photo, mask):
