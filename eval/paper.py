@@ -25,7 +25,6 @@ from eval.processes import Processes
 from eval.systems import CLASSICAL, WAYS
 
 
-ROOT = Path(__file__).resolve().parent.parent
 FILLS = ("telea", "navier_stokes", "biharmonic")
 REFERENCE = "sgenet"
 TABLE_5 = {"Auto-segs": "sgenet_auto", "Label-segs": REFERENCE}
@@ -68,7 +67,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m eval.paper", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--checkpoints", type=Path, default=ROOT / "eval" / "checkpoints", help="one model folder for each system"
+        "--checkpoints", type=Path, default=Path("eval/checkpoints"), help="one model folder for each system"
     )
     parser.add_argument("--also", nargs="+", default=[], metavar="SYSTEM", help="more systems, as in eval.run")
     parser.add_argument("--no-variants", action="store_true", help="leave out the other looks at SGE-Net's weights")
