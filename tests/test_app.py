@@ -682,6 +682,7 @@ def test_what_is_missing_or_wrong_is_said(visitor, files):
     visitor.open_photo(files["photo"])
     visitor.open_mask(files["small_mask"])
     assert "The mask is 40 x 30 pixels, the photo 288 x 240" in visitor.message()
+    visitor.settle()  # the message may come before the sign of waiting goes
     assert visitor.on_top("#editor") == "CANVAS", "something hides the photo"
     visitor.open_mask(files["empty"])
     assert "The mask is empty" in visitor.message()
