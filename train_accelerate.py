@@ -36,7 +36,6 @@ from sgenet_hf.baseline_trainers import TRAINERS
 from sgenet_hf.data import (
     InpaintingDataset,
     IterableInpaintingDataset,
-    class_counts,
     collate,
     dataset_spec,
     load_inpainting_dataset,
@@ -78,8 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
     open_run_folder(arguments, accelerator, resume)
 
     train_set, validation_set = load_data(arguments)
-    counts = class_counts(train_set) if arguments.loss.class_balance else None
-    trainer = TRAINERS[arguments.model.system](arguments, accelerator, counts)
+    trainer = TRAINERS[arguments.model.system](arguments, accelerator)
+    if arguments.loss.class_balance:
+        trainer.balance_classes(train_set)
     loader = make_loader(arguments, train_set, accelerator)
     read_watch = trainer.watch()
     if run.tracker:

@@ -39,6 +39,9 @@ class SGENetConfig(PreTrainedConfig):
         semantic_guidance: Whether segmentations modulate the features (SGIM).
         confidence_evaluation: Whether reliability masks and the bias net exist (SCEM, SGIM+). Needs guidance.
         reliability_channels: Channels of F(M) in Eq. 6.
+        reliability_smoothing: Side in cells (odd) of the mean filter that M passes twice on its way into F. The
+            outline of a hard M is an edge that texture losses can use: short training runs trace it as a dotted
+            contour. 1 feeds the paper's M as it is.
         tau_reading: What "the proportion of the maximum one from the sorted probability values" (Eq. 4) means.
             `"max"`: tau = proportion x the highest P_max of the image. `"quantile"`: the proportion-quantile of P_max
             over the image. `"hole_quantile"`: the same over the hole, because the boundaries of known regions are
@@ -67,6 +70,7 @@ class SGENetConfig(PreTrainedConfig):
     semantic_guidance: bool = True
     confidence_evaluation: bool = True
     reliability_channels: int = 8
+    reliability_smoothing: int = 5
     tau_reading: Literal["max", "quantile", "hole_quantile"] = "hole_quantile"
     tau_proportions: list[float | int] | tuple[float | int, ...] = (0.5, 0.5, 0.4, 0.3, 0.2)
     first_reliability: Literal["mask", "evaluated"] = "mask"
@@ -126,6 +130,8 @@ class SGENetConfig(PreTrainedConfig):
             raise ValueError(f"`context_dilations` must be positive, got {self.context_dilations}.")
         if self.reliability_channels < 1:
             raise ValueError(f"`reliability_channels` must be positive, got {self.reliability_channels}.")
+        if self.reliability_smoothing < 1 or self.reliability_smoothing % 2 == 0:
+            raise ValueError(f"`reliability_smoothing` must be odd and positive, got {self.reliability_smoothing}.")
         if self.confidence_evaluation and not self.semantic_guidance:
             raise ValueError(
                 "`confidence_evaluation=True` needs `semantic_guidance=True`: without SGIM there is nothing to "

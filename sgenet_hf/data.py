@@ -13,7 +13,7 @@ import dataclasses
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -415,17 +415,30 @@ class IterableInpaintingDataset(torch.utils.data.IterableDataset):
             yield self._make(row, np.random.default_rng([self.seed, epoch, index]), index)
 
 
-def class_counts(dataset: InpaintingDataset, at_most: int = 512) -> torch.Tensor:
+def class_counts(
+    dataset: InpaintingDataset,
+    at_most: int = 512,
+    labeller: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    labeller_only: bool = False,
+) -> torch.Tensor:
     """Labelled pixels of each class, int64 (num_labels,), counted over at most `at_most` evenly spaced rows.
+
+    Args:
+        dataset: Photos of a fixed order.
+        at_most: Rows to look at.
+        labeller: Photos (B, 3, H, W) in [-1, 1] -> class ids (B, H, W), for rows without labels: on their crops.
+        labeller_only: Ask it for all rows and look at no stored label.
 
     Raises:
         ValueError: If none of them has labels.
     """
     counts = np.zeros(256, np.int64)
     for index in np.linspace(0, len(dataset) - 1, min(at_most, len(dataset))).round().astype(int).tolist():
-        label = dataset.rows[index].get("label")
+        label = None if labeller_only else dataset.rows[index].get("label")
         if label is not None:
             counts += np.bincount(np.asarray(decode_image(label)).ravel(), minlength=256)
+        elif labeller is not None:
+            counts += np.bincount(labeller(dataset[index]["pixel_values"][None]).cpu().numpy().ravel(), minlength=256)
     counts[dataset.ignore_index] = 0
     counts = counts[: dataset.num_labels]
     if not counts.any():

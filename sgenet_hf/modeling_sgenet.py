@@ -265,6 +265,7 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         # Without it colour and brightness, which instance norm removes, fade from scale to scale.
         self.shortcut = nn.Conv2d(width, width, 1)
         if config.confidence_evaluation:
+            self.smoothing = config.reliability_smoothing
             self.reliability_embedding = nn.Conv2d(1, config.reliability_channels, 3, padding=1)
             self.bias_net = nn.Sequential(
                 nn.Conv2d(width + config.reliability_channels, width, 3, padding=1),
@@ -289,7 +290,7 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         base = self.shortcut(merged) + self.base_net(modulated)
         if self.bias_net is None:
             return base
-        embedding = enlarge(self.reliability_embedding(reliability))
+        embedding = enlarge(self.reliability_embedding(smooth(reliability, self.smoothing)))
         return base + self.bias_net(torch.cat([self.activation(modulated), embedding], dim=1))  # Eq. 6
 
 
@@ -299,6 +300,13 @@ def instance_norm(hidden_states: torch.Tensor, size: tuple[int, int], eps: float
     inside = hidden_states[..., : size[0], : size[1]].float()
     variance, mean = torch.var_mean(inside, dim=(2, 3), correction=0, keepdim=True)
     return ((hidden_states - mean) * torch.rsqrt(variance + eps)).to(hidden_states.dtype)
+
+
+def smooth(planes: torch.Tensor, side: int) -> torch.Tensor:
+    """Twice the mean over `side` x `side` cells, fewer at the border. The second pass rounds the first one's kinks."""
+    for _ in range(2):
+        planes = F.avg_pool2d(planes, side, stride=1, padding=side // 2, count_include_pad=False)
+    return planes
 
 
 def enlarge(hidden_states: torch.Tensor) -> torch.Tensor:

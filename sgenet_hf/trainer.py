@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from . import losses
 from .configuration_sgenet import SGENetConfig
-from .data import DatasetSpec, dataset_spec
+from .data import DatasetSpec, InpaintingDataset, class_counts, dataset_spec
 from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel
@@ -42,13 +42,9 @@ class Trainer:
 
     discriminator_kind: type[PreTrainedModel] = SGENetDiscriminator
 
-    def __init__(self, arguments: Arguments, accelerator: Accelerator, class_counts: torch.Tensor | None = None):
-        """`class_counts`: pixels of each class in the training set, needed for `class_balance`."""
+    def __init__(self, arguments: Arguments, accelerator: Accelerator):
         self.arguments, self.accelerator, self.progress = arguments, accelerator, Progress()
         self.class_weights = None
-        if class_counts is not None:
-            weights = losses.balanced_class_weights(class_counts, arguments.loss.class_balance)
-            self.class_weights = weights.to(accelerator.device)
         self.generator = self.make_generator()
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.features = load_perceptual(arguments.loss, accelerator.device)
@@ -83,6 +79,15 @@ class Trainer:
     def watch(self) -> Callable[[], dict[str, float]]:
         """Begins to watch the generator; what is returned gives numbers for the log."""
         return BiasRatio(self.accelerator.unwrap_model(self.generator)).read
+
+    def balance_classes(self, train_set: InpaintingDataset) -> None:
+        """Weighs rare classes up in Eq. 9, by the labels that the photos have or will be given."""
+        labeller = None
+        if self.labeller is not None:
+            labeller = lambda photos: self.labeller(photos.to(self.accelerator.device))  # noqa: E731
+        counts = class_counts(train_set, labeller=labeller, labeller_only=self.arguments.data.machine_labels_only)
+        weights = losses.balanced_class_weights(counts, self.arguments.loss.class_balance)
+        self.class_weights = weights.to(self.accelerator.device)
 
     # Checkpoints hold `save_pretrained` folders instead of accelerate's numbered files.
 

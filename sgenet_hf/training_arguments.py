@@ -71,6 +71,7 @@ class ModelArguments:
     guidance_resolution: str | None = None
     guidance_probabilities: str | None = None
     reliability_source: str | None = None
+    reliability_smoothing: int | None = None
     tau_reading: str | None = None
     tau_proportions: list[float] | None = None
     first_reliability: str | None = None
@@ -183,8 +184,8 @@ class Arguments:
         self._check_system()
         if self.loss.texture_window > self.data.crop_size:
             raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
-        if self.loss.class_balance and (self.data.streaming or self.data.label_model):
-            raise ValueError("class_balance counts prepared labels first: not with streaming or label_model.")
+        if self.loss.class_balance and self.data.streaming:
+            raise ValueError("class_balance counts labels before it trains: not with streaming.")
         if self.data.machine_labels_only and not self.data.label_model:
             raise ValueError("machine_labels_only needs label_model: name the segmenter that labels.")
         if self.loss.segmentation == "literal" and (

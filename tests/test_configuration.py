@@ -18,6 +18,7 @@ from sgenet_hf import SGENetConfig
         ({"context_kernel_size": 4}, "odd"),
         ({"context_dilations": (1, 0)}, "positive"),
         ({"reliability_channels": 0}, "positive"),
+        ({"reliability_smoothing": 4}, "odd"),
         ({"semantic_guidance": False}, "without SGIM there is nothing to correct"),
         ({"num_labels": 1}, "at least 2 classes"),
         ({"ignore_index": 3}, "outside"),

@@ -575,6 +575,10 @@ def test_classes_are_counted_without_void(toy_rows):
     unlabelled = InpaintingDataset([{**row, "label": None}], size=64, resize_shorter=64, num_labels=4)
     with pytest.raises(ValueError, match="class_balance"):
         class_counts(unlabelled)
+    labeller = lambda photos: torch.full((len(photos), *photos.shape[-2:]), 2)  # noqa: E731
+    assert class_counts(unlabelled, labeller=labeller).tolist() == [0, 0, 4096, 0]
+    assert class_counts(samples, labeller=labeller).tolist() == [0, 4096, 0, 2048]
+    assert class_counts(samples, labeller=labeller, labeller_only=True).tolist() == [0, 0, 8192, 0]
 
 
 def test_missing_shards_are_noticed(street, tmp_path):

@@ -126,7 +126,7 @@ def test_links_and_pictures_lead_somewhere(document):
 def test_the_commands_of_the_documents_exist(capsys, monkeypatch):
     """Make targets, subcommands and options of `sgenet`, recipes and scripts; what runs long is not run here."""
     monkeypatch.chdir(ROOT)
-    for variable in ("SGENET_DATA", "SGENET_WEIGHTS"):  # recipes want to know where things are
+    for variable in ("SGENET_DATA", "SGENET_WEIGHTS", "SGENET_SEGMENTER"):  # recipes want to know where things are
         monkeypatch.setenv(variable, "somewhere")
     seen = set()
     for words in shell_commands():

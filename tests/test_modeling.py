@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
-from sgenet_hf.modeling_sgenet import instance_norm, masked_quantile
+from sgenet_hf.modeling_sgenet import instance_norm, masked_quantile, smooth
 
 
 TINY = {"widths": (4, 8, 8, 16, 16), "num_labels": 4}
@@ -198,6 +198,21 @@ def test_reliability_corrects_only_through_the_bias_net():
     assert all(mask.min() == 1 for mask in ones.reliability_masks)
     for scale, mask in zip((4, 3, 2, 1, 0), known.reliability_masks, strict=True):
         torch.testing.assert_close(mask, 1 - torch.nn.functional.max_pool2d(hole, 2**scale))
+
+
+@torch.no_grad()
+def test_the_outline_of_a_reliability_mask_is_no_edge():
+    """A hard M is a step between neighbouring cells; what F(M) sees rises over several, and keeps flat areas flat."""
+    step = torch.zeros(1, 1, 24, 24)
+    step[..., 12:] = 1
+    assert torch.equal(smooth(step, 1), step)
+    seen = smooth(step, 5)[0, 0]
+    assert 0 < seen.diff(dim=1).max() <= 0.2 + 1e-6 and seen.diff(n=2, dim=1).abs().max() <= 0.04 + 1e-6
+    assert seen[:, :8].max() == 0 and seen[:, 16:].min() == 1
+    photo, hole = photo_and_hole()
+    hard, soft = tiny(reliability_smoothing=1), tiny(reliability_smoothing=5)
+    soft.load_state_dict(hard.state_dict())
+    assert (hard(photo, hole).images[-1] - soft(photo, hole).images[-1]).abs().max() > 1e-3
 
 
 @torch.no_grad()

@@ -285,6 +285,7 @@ def test_command_line_overrules_the_recipe_and_typos_are_found(recipe, tmp_path,
 def test_every_recipe_is_understood(path, monkeypatch):
     monkeypatch.setenv("SGENET_DATA", "/data")
     monkeypatch.setenv("SGENET_WEIGHTS", "/weights")
+    monkeypatch.setenv("SGENET_SEGMENTER", "/segmenter")
     arguments = parse_arguments([str(path)])
     assert arguments.run.total_samples % arguments.run.batch_size == 0
     assert arguments.run.output_dir == f"runs/{path.stem}"
