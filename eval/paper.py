@@ -35,6 +35,7 @@ VARIANTS = (
     "{tau_proportions: [0.25, 0.25, 0.2, 0.15, 0.1]}",
     "{tau_proportions: [0.75, 0.75, 0.6, 0.45, 0.3]}",
     "{first_reliability: evaluated}",
+    "{reliability_smoothing: 1}",
     "{guidance_probabilities: hard}",
     "{guidance_resolution: fine}",
 )

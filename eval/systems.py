@@ -139,6 +139,7 @@ SETTINGS = (
     "tau_proportions",
     "first_reliability",
     "reliability_source",
+    "reliability_smoothing",
     "guidance_probabilities",
     "guidance_resolution",
 )
