@@ -57,7 +57,7 @@ def build(name: str) -> torch.nn.Module:
     if name in PRESETS:
         classes = {} if name.startswith(UNLABELLED) else {"num_labels": 11}
         return AutoModel.from_config(PRESETS[name](**classes)).eval()
-    return load_model(name, device="cpu", network=AutoModel)
+    return load_model(name, device="cpu")
 
 
 def flops(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> int:

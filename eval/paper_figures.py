@@ -26,6 +26,7 @@ from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.plots import scatter
 from eval.provenance import now, provenance, weights_sha256
+from sgenet_hf import SGENetModel
 from sgenet_hf.pipeline import load_model
 from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
 
@@ -112,7 +113,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Looks at every photo, writes the numbers and draws the figures."""
     arguments = parse_arguments(argv)
-    model = load_model(arguments.checkpoint, device=arguments.device)
+    model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
     samples = EvaluationSet(
         arguments.data,
         arguments.split,

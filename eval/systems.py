@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import yaml
-from transformers import AutoModel
 
 from eval.evaluation_set import Sample
 from eval.provenance import weights_sha256
@@ -200,7 +199,7 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
         OSError: If there is no usable checkpoint.
         ValueError: If it has nothing that this way or these settings could change.
     """
-    model = load_model(source, device=device, network=AutoModel)
+    model = load_model(source, device=device)
     if settings:
         model = with_settings(model, settings)
     if way == "oracle" and "semantic_prompt" not in inspect.signature(model.forward).parameters:

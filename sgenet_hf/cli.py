@@ -36,6 +36,7 @@ from transformers.utils import logging as transformers_logging
 
 from .hub import file_beside, network_name
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
+from .modeling_sgenet import SGENetModel
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
 from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
 from .space import deploy_space
@@ -162,7 +163,7 @@ def masks_command(arguments: argparse.Namespace) -> int:
 
 def info_command(arguments: argparse.Namespace) -> int:
     """`sgenet info`: what a checkpoint is, and what it costs to run."""
-    model = load_model(arguments.checkpoint, device="cpu")
+    model = load_model(arguments.checkpoint, device="cpu", network=SGENetModel)
     config: Any = model.config
     facts = {
         "network": network_name(config),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from safetensors.torch import save_file
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import cached_file
 
@@ -154,7 +154,7 @@ def write_hub_folder(
         folder = Path(BUNDLED.get(os.fspath(source), source))
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder: give a network, a bundled name or a folder with weights.")
-        model = load_model(folder, device="cpu")  # what cannot be loaded is not published
+        model = load_model(folder, device="cpu", network=SGENetModel)  # what cannot be loaded is not published
         for pattern in CHECKPOINT_FILES:
             for file in folder.glob(pattern):
                 shutil.copyfile(file, out / file.name)
@@ -329,7 +329,7 @@ def write_bundled_folder(source: PreTrainedModel | str | os.PathLike, out: str |
     Raises:
         OSError: If `source` is no complete checkpoint.
     """
-    model = source if isinstance(source, PreTrainedModel) else load_model(source, device="cpu", network=AutoModel)
+    model = source if isinstance(source, PreTrainedModel) else load_model(source, device="cpu")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}

@@ -35,6 +35,7 @@ from .canvas import (
     shrink_mask,
 )
 from .image_processing_sgenet import nearest
+from .modeling_sgenet import SGENetModel
 from .photos import Photo, SizeError, load_mask, load_photo, save_photo
 from .pipeline import Inpainter, InpaintingResult
 from .thoughts import CAVEAT, classes_in_hole, describe, share_changed, show_thoughts, show_verdict
@@ -224,11 +225,19 @@ class Handlers:
 
     Args:
         networks: The networks that the server's owner allows, by name; the first is the page's own.
+
+    Raises:
+        ValueError: If the page's own is another system, which has no scales to show.
     """
 
     def __init__(self, networks: Mapping[str, Inpainter]):
         self.networks = dict(networks)
         self.name, self.inpainter = next(iter(self.networks.items()))
+        if not isinstance(self.inpainter.model, SGENetModel):
+            raise ValueError(
+                f"{self.name} is a {type(self.inpainter.model).__name__}: the page shows what SGE-Net, SG-Net or "
+                "Base-Net thinks. Compare others with one of these (SGENET_COMPARE)."
+            )
         self.palette = palette_of(self.inpainter)
         self.classes = [name for _, name in sorted(self.inpainter.classes.items())]
 

@@ -12,6 +12,7 @@ takes `crop` for a longer side above 800 pixels, else `original`.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,12 @@ from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from safetensors import SafetensorError
 from torch.nn import functional as F
-from transformers import AutoModelForImageToImage, Pipeline, PreTrainedModel
+from transformers import AutoModelForImageToImage, Pipeline, PreTrainedConfig, PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .baseline_edgeconnect import EdgeConnectModel
+from .baseline_gatedconv import GatedConvModel
+from .baseline_spgnet import SPGNetModel
 from .image_processing_sgenet import (
     SGENetImageProcessor,
     fit_mask,
@@ -37,7 +41,7 @@ from .image_processing_sgenet import (
     shrink_without_leak,
 )
 from .masks import grow_mask
-from .modeling_sgenet import SGENetModel, SGENetPreTrainedModel, scale_size
+from .modeling_sgenet import SGENetModel, scale_size
 from .photos import Photo, SizeError, load_labels, load_mask, load_photo
 from .regions import (
     Box,
@@ -55,6 +59,11 @@ from .segmenters import Segmenter
 
 BUNDLED = {"street": Path(__file__).with_name("checkpoints") / "street"}
 """Weights that come with the package: name -> folder in Hub layout."""
+
+SYSTEMS: dict[str, Any] = {
+    system.config_class.model_type: system for system in (SGENetModel, GatedConvModel, EdgeConnectModel, SPGNetModel)
+}
+"""The systems that fill holes, by the model type of their configurations."""
 
 STRATEGIES = ("auto", "crop", "resize", "original")
 CROP_ABOVE = 800  # longer side in pixels, from which `auto` crops
@@ -93,8 +102,8 @@ class InpaintingResult:
         mask: bool (H, W), the hole that was filled, grown if asked.
         strategy: `crop`, `resize` or `original`.
         score: mean confidence inside the hole at the finest scale, without a band beside the known part; `None` if
-            nothing was filled.
-        scales: coarse to fine; with several holes those of the largest. Empty if nothing was filled.
+            nothing was filled, or by a system that names no classes.
+        scales: coarse to fine; with several holes those of the largest. Empty where `score` is `None`.
         region: the part of the photo that `scales` show.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
@@ -138,7 +147,7 @@ class RegionFill:
 
     pixels: np.ndarray
     scales: list[ScaleView]
-    confidence: float
+    confidence: float | None
     weight: int
 
 
@@ -146,7 +155,7 @@ def load_model(
     name_or_path: str | os.PathLike = "street",
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    network: Any = SGENetModel,
+    network: Any = None,
 ) -> Any:
     """Load a trained network, whole or not at all.
 
@@ -154,16 +163,15 @@ def load_model(
         name_or_path: a key of `BUNDLED`, a folder that `save_pretrained` wrote, or a Hub id.
         device: where to put it; by default the best that is present.
         dtype: of the parameters; by default what the checkpoint's configuration says.
-        network: class to load; `AutoModel` takes any system of this package, such as those of the paper's tables.
+        network: class to load; by default the system of this package that the checkpoint's configuration names.
 
     Raises:
         CheckpointError: nothing there, no or another model's configuration, damaged, missing or misshapen weights.
         ValueError: a device that is not there.
     """
     try:
-        model: Any = network.from_pretrained(_checkpoint(name_or_path), dtype=dtype or "auto")
-        if not isinstance(model, SGENetPreTrainedModel):
-            raise ValueError(f"{type(model).__name__} fills no holes.")
+        source = _checkpoint(name_or_path)
+        model = (network or _system_of(source)).from_pretrained(source, dtype=dtype or "auto")
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
@@ -182,6 +190,12 @@ def load_model(
     return placed.eval()
 
 
+def _system_of(source: str) -> Any:
+    """The class of a checkpoint by its model type; of an unknown one SGE-Net, which then says what it needs."""
+    values, _ = PreTrainedConfig.get_config_dict(source)
+    return SYSTEMS.get(values.get("model_type", ""), SGENetModel)
+
+
 def foreign_labels(photo: Photo, segmenter: Segmenter) -> np.ndarray:
     """A segmenter's map at the photo's size, from a photo shrunk like the network's own."""
     full = (photo.height, photo.width)
@@ -190,13 +204,20 @@ def foreign_labels(photo: Photo, segmenter: Segmenter) -> np.ndarray:
     return nearest(segmenter(pixels)[0].cpu().numpy(), full)
 
 
+def confidences_of(output: Any) -> Sequence[torch.Tensor]:
+    """P_max of each scale, (B, 1, h, w). SPG-Net's paper does not look at it, but its softmax has one too."""
+    if "confidences" in output:
+        return output.confidences
+    return [logits.float().softmax(dim=1).amax(dim=1, keepdim=True) for logits in output.logits]
+
+
 def best_device() -> torch.device:
     """The accelerator that torch sees, else the CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 class Inpainter:
-    """A network and its processor on a device, loaded once.
+    """A network and its processor on a device, loaded once: SGE-Net, or a system that the paper compares it with.
 
     Example:
         inpainter = Inpainter("street")
@@ -235,7 +256,10 @@ class Inpainter:
             self.processor = processor or SGENetImageProcessor()
         # Convolutions run about 1.5 times as fast in this layout on the CPUs measured, and no slower elsewhere.
         self.model.to(memory_format=torch.channels_last)
-        self.classes = {int(index): str(name) for index, name in self.model.config.id2label.items()}
+        self.inputs = inspect.signature(self.model.forward).parameters
+        # GatedConv and EdgeConnect name no classes; a configuration of transformers always has some.
+        names = self.model.config.id2label if isinstance(self.model, SGENetModel | SPGNetModel) else {}
+        self.classes = {int(index): str(name) for index, name in names.items()}
         if isinstance(segmenter, str | os.PathLike):
             segmenter = Segmenter(segmenter, self.model.device)
         self.segmenter = segmenter
@@ -346,6 +370,8 @@ class Inpainter:
         """Run the network on every region of every job, `batch_size` regions at a time."""
         runs = [(job, region) for job in jobs for region in job.regions]
         fills: list[RegionFill] = []
+        if "pixel_mask" not in self.inputs:  # regions of different sizes would see each other's padding
+            batch_size = 1
         for start in range(0, len(runs), batch_size):
             fills += self._run(runs[start : start + batch_size])
         remaining = iter(fills)
@@ -356,13 +382,14 @@ class Inpainter:
         pixels = job.photo.pixels.copy()
         for region, fill in zip(job.regions, fills, strict=True):
             self._paste(pixels, job, region, fill)
-        weight = sum(fill.weight for fill in fills)
+        judged = [(fill.confidence, fill.weight) for fill in fills if fill.confidence is not None]
+        weight = sum(weight for _, weight in judged)
         shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
         return InpaintingResult(
             image=job.photo.image(pixels),
             mask=job.mask,
             strategy=job.strategy,
-            score=sum(fill.confidence * fill.weight for fill in fills) / weight if weight else None,
+            score=sum(confidence * weight for confidence, weight in judged) / weight if weight else None,
             scales=[] if shown is None else fills[shown].scales,
             region=whole_box(job.mask) if shown is None else job.regions[shown].box,
             warnings=job.warnings,
@@ -374,13 +401,18 @@ class Inpainter:
 
         A photo is shrunk to at most 512 pixels a side first: the network knows things at about the size that they
         had in training.
+
+        Raises:
+            ValueError: the network names no classes.
         """
+        if not self.classes:
+            raise ValueError(f"{type(self.model).__name__} names no classes: ask a network that segments, or paint.")
         photo = load_photo(photo)
         full = (photo.height, photo.width)
         no_hole = np.zeros(full, bool)
         image, mask = shrink_without_leak(photo.rgb, no_hole, shrunk_size(full))
         output = self._network([image], [mask], [None])
-        confidence = F.interpolate(output.confidences[-1].float(), size=full, mode="bilinear", align_corners=False)
+        confidence = F.interpolate(confidences_of(output)[-1].float(), size=full, mode="bilinear", align_corners=False)
         labels = self.processor.post_process_semantic_segmentation(output, [full])[0]
         return SegmentationResult(labels.cpu().numpy(), confidence[0, 0].cpu().numpy(), self.classes)
 
@@ -423,8 +455,11 @@ class Inpainter:
         return [ids[name.lower()] for name in names]
 
     def _load_prompt(self, source: Any, photo: Photo, resize: bool) -> np.ndarray:
-        if not self.model.config.semantic_guidance:
-            raise ValueError("This network has no semantic guidance (Base-Net): a semantic prompt would do nothing.")
+        if "semantic_prompt" not in self.inputs or not getattr(self.model.config, "semantic_guidance", True):
+            raise ValueError(
+                "This network has no semantic guidance (Base-Net, GatedConv, EdgeConnect): a semantic prompt would do "
+                "nothing."
+            )
         labels = load_labels(source, self.model.config.num_labels)
         size = (photo.height, photo.width)
         if labels.shape != size and not resize:
@@ -459,6 +494,7 @@ class Inpainter:
         tensors = {
             name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
             for name, tensor in inputs.items()
+            if name in self.inputs
         }
         try:
             return self.model(**tensors)
@@ -476,27 +512,33 @@ class Inpainter:
         height, width = region.size
         # A feathered edge shows what the network drew over the known part; the composite has the photo there.
         image = (output.images[-1] if job.feather else output.composite)[index, :, :height, :width]
+        pixels_of_fill = self.processor.to_pixels(image)
+        logits = getattr(output, "logits", None)
+        if logits is None:
+            return RegionFill(pixels_of_fill, [], None, _pixels_of(job, region))
+        confidences = confidences_of(output)
+        reliability_masks = getattr(output, "reliability_masks", None)
         scales = []
         for place in range(len(output.images)):
             level = len(output.images) - 1 - place
             inside = (index, slice(None), *map(slice, scale_size(height, width, level)))
             reliability = None
-            if output.reliability_masks is not None:
-                reliability = output.reliability_masks[place][inside][0].float().cpu().numpy() > 0.5
+            if reliability_masks is not None:
+                reliability = reliability_masks[place][inside][0].float().cpu().numpy() > 0.5
             pixels = np.rint(self.processor.to_pixels(output.images[place][inside])).astype(np.uint8)
             scales.append(
                 ScaleView(
                     level=level,
                     image=Image.fromarray(pixels),
-                    labels=output.logits[place][inside].argmax(dim=0).cpu().numpy(),
-                    confidence=output.confidences[place][inside][0].float().cpu().numpy(),
+                    labels=logits[place][inside].argmax(dim=0).cpu().numpy(),
+                    confidence=confidences[place][inside][0].float().cpu().numpy(),
                     reliability=reliability,
                 )
             )
         own = mask & hole_on_grid(region)
         counted = core if (core := grow_mask(own, -SCORE_BAND)).any() else own
         confidence = float(scales[-1].confidence[counted].mean())
-        return RegionFill(self.processor.to_pixels(image), scales, confidence, _pixels_of(job, region))
+        return RegionFill(pixels_of_fill, scales, confidence, _pixels_of(job, region))
 
     def _paste(self, pixels: np.ndarray, job: Job, region: Region, fill: RegionFill) -> None:
         """Enlarges a fill to the photo's resolution and writes it where the full-size mask says so."""

@@ -128,12 +128,14 @@ def _bring(source: str, out: Path, name: str) -> str:
             raise CheckpointError(f"{source} is no bundled name ({', '.join(BUNDLED)}), no folder and no Hub id.")
         return source
     load_model(folder, device="cpu")  # what cannot be loaded is not deployed
-    if not (folder / "LICENSE").is_file():
+    terms = next((place / "LICENSE" for place in (folder, folder.parent) if (place / "LICENSE").is_file()), None)
+    if terms is None:
         raise ValueError(f"{folder} holds no LICENSE: put the terms of the weights beside them.")
     if source in BUNDLED:
         _copy(folder, out / PACKAGE.name / "checkpoints" / source, CHECKPOINT_FILES)
         return source
     _copy(folder, out / "checkpoints" / name, CHECKPOINT_FILES)
+    shutil.copyfile(terms, out / "checkpoints" / name / "LICENSE")  # may lie beside a folder of several checkpoints
     return f"checkpoints/{name}"
 
 

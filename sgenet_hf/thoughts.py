@@ -81,8 +81,10 @@ def share_changed(result: InpaintingResult) -> float:
 
 def show_verdict(result: InpaintingResult) -> str:
     """Returns one sentence that sums up how sure the network is, and the table of classes, as HTML; "" if no hole."""
-    if result.score is None:
+    if not result.mask.any():
         return ""
+    if result.score is None:
+        return '<p class="lead">This network names no classes, so it does not say how sure it is.</p>'
     verdict = next(words for least, words in VERDICTS if result.score >= least)
     classes = classes_in_hole(result)
     sentence = (

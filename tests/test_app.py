@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from eval.space_benchmark import draw_photo, measure
-from sgenet_hf import Inpainter, SGENetConfig, SGENetImageProcessor, SGENetModel
+from sgenet_hf import GatedConvConfig, GatedConvModel, Inpainter, SGENetConfig, SGENetImageProcessor, SGENetModel
 
 
 def require(condition, what):
@@ -52,13 +52,23 @@ def second_checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def foreign_checkpoint(tmp_path_factory) -> Path:
+    """A system that names no classes, allowed too."""
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("foreign") / "gated"
+    GatedConvModel(GatedConvConfig(width=8)).save_pretrained(folder)
+    SGENetImageProcessor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def server_log(tmp_path_factory) -> Path:
     """What the server says to whoever started it."""
     return tmp_path_factory.mktemp("log") / "server.log"
 
 
 @pytest.fixture(scope="module")
-def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory, server_log):
+def server(tiny_checkpoint, second_checkpoint, foreign_checkpoint, project_root, tmp_path_factory, server_log):
     """Address of `sgenet serve` with a tiny network of random weights."""
     try:
         import gradio  # noqa: F401
@@ -67,7 +77,7 @@ def server(tiny_checkpoint, second_checkpoint, project_root, tmp_path_factory, s
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
     environment = os.environ | {
-        "SGENET_COMPARE": f"second={second_checkpoint}",
+        "SGENET_COMPARE": f"second={second_checkpoint},gated={foreign_checkpoint}",
         "SGENET_MAX_FILE_SIZE": "3mb",
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "PYTHONPATH": str(project_root),
@@ -603,7 +613,7 @@ def test_a_class_can_be_removed_and_prescribed(visitor, files, tiny_checkpoint):
     assert (own != free)[hole].any(), "the map holds certainties where the network had doubts"
 
 
-def test_two_networks_can_be_compared(visitor, files, tiny_checkpoint, second_checkpoint):
+def test_two_networks_can_be_compared(visitor, files, tiny_checkpoint, second_checkpoint, foreign_checkpoint):
     page = visitor.page
     visitor.open_photo(files["photo"])
     visitor.open_mask(files["mask"])
@@ -615,6 +625,18 @@ def test_two_networks_can_be_compared(visitor, files, tiny_checkpoint, second_ch
         expected = Inpainter(str(checkpoint))(files["photo"], files["mask"]).image
         assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(expected))
     assert page.locator("#compared h3").all_inner_texts() == ["Left: tiny", "Right: second"]
+
+    before = page.locator("#compare-result img").last.get_attribute("src")
+    page.get_by_role("radio", name="gated").check()
+    visitor.click("#compare-run")
+    page.wait_for_function("text => document.querySelector('#compared').innerText.includes(text)", arg="Right: gated")
+    page.wait_for_function(
+        "old => [...document.querySelectorAll('#compare-result img')].at(-1).src != old", arg=before
+    )
+    expected = Inpainter(str(foreign_checkpoint))(files["photo"], files["mask"]).image
+    shown = picture(page.locator("#compare-result img").last.get_attribute("src"))
+    assert np.array_equal(np.asarray(shown.convert("RGB")), np.asarray(expected))
+    assert "names no classes" in page.locator("#compared section").last.inner_text()
 
 
 def test_a_batch_ends_in_a_zip_and_a_table(visitor, files, photo, mask, tmp_path):

@@ -14,11 +14,17 @@ from transformers import pipeline
 import sgenet_hf
 from sgenet_hf import (
     CheckpointError,
+    EdgeConnectConfig,
+    EdgeConnectModel,
+    GatedConvConfig,
+    GatedConvModel,
     ImageInpaintingPipeline,
     Inpainter,
     SGENetConfig,
     SGENetImageProcessor,
     SGENetModel,
+    SPGNetConfig,
+    SPGNetModel,
     inpaint,
     load_model,
 )
@@ -275,6 +281,44 @@ def test_feather_weights_fall_from_the_hole_outwards():
 
 
 # Semantics
+
+
+@pytest.mark.parametrize("kind", ["gatedconv", "edgeconnect", "spgnet"])
+def test_the_compared_systems_fill_photos_too(tmp_path, rng, kind):
+    """Two holes of two sizes: as one region each, the second must not see the padding of the first."""
+    torch.manual_seed(0)
+    network = {
+        "gatedconv": lambda: GatedConvModel(GatedConvConfig(width=8)),
+        "edgeconnect": lambda: EdgeConnectModel(EdgeConnectConfig(width=4, num_blocks=1)),
+        "spgnet": lambda: SPGNetModel(SPGNetConfig(width=4, num_blocks=1, num_labels=4)),
+    }[kind]()
+    network.save_pretrained(tmp_path)
+    SGENetImageProcessor().save_pretrained(tmp_path)
+    inpainter = Inpainter(tmp_path, device="cpu")
+    assert type(inpainter.model) is type(network)
+    photo, mask = scene(rng, 64, 80), box_mask(64, 80, (20, 20, 60, 50))
+    result = inpainter(photo, mask)
+    assert_known_pixels_untouched(result, photo, mask)
+    pixels = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        alone = network.eval()(pixels, torch.from_numpy(mask)[None, None].float()).composite
+    expected = (alone[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(np.asarray(result.image).astype(float) - expected)[mask].max() <= 1
+    both = inpainter.batch([photo, photo.resize((100, 70))], [mask, box_mask(70, 100, (9, 9, 40, 40))])
+    np.testing.assert_array_equal(np.asarray(both[0].image), np.asarray(result.image))
+    if kind == "spgnet":
+        assert 0 < result.score < 1 and [view.level for view in result.scales] == [0]
+        assert inpainter.segment(photo).labels.shape == (64, 80)
+        guided = [inpainter(photo, mask, semantic_prompt=np.full((64, 80), label)).image for label in (0, 3)]
+        assert (np.asarray(guided[0]) != np.asarray(guided[1])).any()
+        return
+    assert result.score is None and result.scales == [] and result.classes == {}
+    with pytest.raises(ValueError, match="no semantic guidance"):
+        inpainter(photo, mask, semantic_prompt=np.zeros((64, 80), int))
+    with pytest.raises(ValueError, match="names no classes"):
+        inpainter.segment(photo)
+    with pytest.raises(ValueError, match="names no classes"):
+        inpainter.mask_of(photo, ["car"])
 
 
 def test_a_prompt_guides_the_fill_and_255_leaves_it(inpainter, rng):
