@@ -109,7 +109,6 @@ def measure(address: str, process: int, photos: list[tuple[Path, Path]], seconds
     ask(clients[0], *photos[0], Tally(), 0, least=2)  # warm-up
     alone, together = Tally(), Tally()
     ask(clients[0], *photos[0], alone, 0, least=5)
-    before = memory_mb(process)
     start = time.monotonic()
     threads = [
         threading.Thread(target=ask, args=(client, *files, together, start + seconds, 1))
@@ -117,6 +116,10 @@ def measure(address: str, process: int, photos: list[tuple[Path, Path]], seconds
     ]
     for thread in threads:
         thread.start()
+    memory = []
+    for quarter in range(1, 5):
+        time.sleep(max(0, start + seconds * quarter / 4 - time.monotonic()))
+        memory.append(memory_mb(process))
     for thread in threads:
         thread.join()
     took = time.monotonic() - start
@@ -128,7 +131,7 @@ def measure(address: str, process: int, photos: list[tuple[Path, Path]], seconds
         f"{len(photos)} clients: {60 * len(together.seconds) / took:.1f} requests a minute, "
         f"p50 {np.percentile(together.seconds, 50):.2f} s, p95 {np.percentile(together.seconds, 95):.2f} s",
         f"queue full: {len(together.full)}, errors: {len(alone.errors) + len(together.errors)}",
-        f"memory: {before:.0f} MB after warm-up, {memory_mb(process):.0f} MB at the end",
+        f"memory after each quarter of the time: {', '.join(f'{size:.0f}' for size in memory)} MB",
     ]
     return lines + [f"error: {error}" for error in sorted(set(alone.errors + together.errors))]
 

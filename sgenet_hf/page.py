@@ -245,11 +245,15 @@ class Handlers:
         self, name: str | None, editor: dict[str, Any] | None, photo_file: str | None, exact: bytes | None
     ) -> tuple[Any, ...]:
         """Adds all that the network takes for a class to the hole; fills `editor, exact` and clears the choice."""
+        if name is None:  # the box says so when its choice is cleared
+            return gr.skip(), gr.skip(), gr.skip()
         photo = read_photo(photo_file)
         with messages_for_users():
-            found = self.inpainter.mask_of(photo, [name or ""])
+            found = self.inpainter.mask_of(photo, [name])
         if not found.any():
-            raise user_error(f"The network sees no {name} in this photo. Paint over it instead.")
+            # A choice that stays would be sent again when the box loses the focus.
+            gr.Warning(f"The network sees no {name} in this photo. Paint over it instead.")
+            return gr.skip(), gr.skip(), None
         return *show_hole(photo, read_hole(editor, photo, exact) | found), None
 
     def fill(

@@ -223,7 +223,8 @@ def show_thoughts(result: InpaintingResult, palette: np.ndarray) -> str:
         f"{right - left} x {bottom - top} pixels of the photo that it looked at. The thin line is the hole's rim. "
         f'{reliability}</p><div class="keys">{show_legend(result, palette)}'
         f'<div class="bar"><span>Confidence 0 %</span><img src="{bar}" alt="dark to bright"><span>100 %</span></div>'
-        f'</div>{show_player(result)}<div class="scales">{scales}</div></div>'
+        f'</div>{show_player(result)}<div class="scales" role="group" tabindex="0" '
+        f'aria-label="Drawings of all scales">{scales}</div></div>'
     )
 
 

@@ -3,6 +3,7 @@
 Where the environment variable CI is set, a missing browser is a failure; elsewhere these tests say so and skip.
 """
 
+import base64
 import csv
 import io
 import json
@@ -581,10 +582,23 @@ def test_masks_come_and_go_as_files_and_can_be_inverted_and_used_again(visitor, 
     assert f"{(~hole).sum():,} of 288 x 240 pixels" in visitor.fill()
 
 
-def test_a_class_can_be_removed_and_prescribed(visitor, files, tiny_checkpoint):
+def test_a_class_can_be_removed_and_prescribed(visitor, files, tiny_checkpoint, tmp_path):
     inpainter, page = Inpainter(str(tiny_checkpoint)), visitor.page
     seen = inpainter.segment(files["photo"]).labels
     name = inpainter.classes[int(np.bincount(seen.ravel()).argmax())]
+    Image.new("RGB", (3, 1)).save(tmp_path / "plain.png")  # too few pixels for all four classes
+    plain = inpainter.segment(tmp_path / "plain.png").labels
+    absent = next(name for index, name in inpainter.classes.items() if not (plain == index).any())
+    visitor.open_photo(tmp_path / "plain.png")
+    page.locator("#remove input").click()
+    page.get_by_role("option", name=absent).click()
+    assert f"sees no {absent}" in visitor.message()
+    page.locator("#description h1").click()  # the box loses the focus
+    visitor.settle()
+    assert page.locator(".toast-body").count() == 0, "the same message a second time"
+    assert page.locator("#remove input").input_value() == ""
+
+    visitor.click("#another")
     visitor.open_photo(files["photo"])
     page.locator("#remove input").click()
     page.get_by_role("option", name=name).click()
@@ -668,6 +682,25 @@ def test_an_example_can_be_filled_at_once(visitor):
     assert "of 576 x 384 pixels" in visitor.fill()
 
 
+def test_a_photo_can_be_pasted(visitor, files):
+    page = visitor.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    encoded = base64.b64encode(files["photo"].read_bytes()).decode()
+    page.evaluate(
+        """async (encoded) => {
+            const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+            const blob = new Blob([bytes], { type: "image/png" });
+            await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        }""",
+        encoded,
+    )
+    page.locator("#picker").get_by_label("Paste").click()
+    page.wait_for_selector("#editor canvas")
+    visitor.settle()
+    visitor.paint()
+    assert "of 288 x 240 pixels" in visitor.fill()
+
+
 def test_a_big_photo_keeps_its_size_and_its_pixels(visitor, tmp_path, rng):
     colours = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
     photo = Image.fromarray(colours).resize((1600, 1200), Image.Resampling.BICUBIC)
@@ -726,9 +759,16 @@ def test_the_page_fits_narrow_and_wide_screens(visitor, files):
         page.set_viewport_size({"width": width, "height": 800})
         visitor.settle()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        boxes = [frame.bounding_box() for frame in page.locator("#thoughts .frame").all()]
-        assert len(boxes) == 25, "the player, four drawings of scale 4, five of each other scale"
-        assert all(box["width"] > 120 and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+        assert page.locator("#thoughts .frame").count() == 25, "the player, four of scale 4, five of each other scale"
+        scales = page.locator("#thoughts .scale")
+        for index in range(scales.count()):
+            scales.nth(index).evaluate("scale => scale.scrollIntoView({ inline: 'start' })")
+            boxes = [frame.bounding_box() for frame in scales.nth(index).locator(".frame").all()]
+            assert all(box["width"] > 120 and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+        heights = page.locator("#thoughts .scales").bounding_box()["height"]
+        assert heights < (1100 if width == 390 else 4000), (
+            "on a phone the scales are swiped through, not scrolled past"
+        )
 
 
 def test_the_page_follows_the_dark_mode_of_the_system(browser, server):
