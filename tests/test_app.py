@@ -766,9 +766,7 @@ def test_the_page_fits_narrow_and_wide_screens(visitor, files):
             boxes = [frame.bounding_box() for frame in scales.nth(index).locator(".frame").all()]
             assert all(box["width"] > 120 and box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
         heights = page.locator("#thoughts .scales").bounding_box()["height"]
-        assert heights < (1100 if width == 390 else 4000), (
-            "on a phone the scales are swiped through, not scrolled past"
-        )
+        assert heights < (1100 if width == 390 else 4000), "on a phone they are swiped through, not scrolled past"
 
 
 def test_the_page_follows_the_dark_mode_of_the_system(browser, server):
