@@ -70,6 +70,22 @@ PREFIX_NAMES = {
 }
 
 
+CONTROLS = ("ones:", "known:")
+ASIDE = (*CONTROLS, "oracle:", "nearest_")
+ABLATION_ROWS = ("basenet", "sgnet", "sgenet")
+
+
+def is_aside(system: str) -> bool:
+    """Whether it looks at a checkpoint that has a row of its own in another way, or labels what nobody painted."""
+    return system.startswith(ASIDE) or "{" in system
+
+
+def is_variant(system: str) -> bool:
+    """Whether it is a row of Table 3 trained in another way, by its name: `sgnet_wide`, `sgenet_seed1`."""
+    row, underscore, _ = system.partition("_")
+    return bool(underscore) and plain(row) in ABLATION_ROWS
+
+
 def system_name(name: str) -> str:
     """What tables call a system of a result file."""
     for prefix, form in PREFIX_NAMES.items():

@@ -5,8 +5,8 @@
 
 `--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand
 in: `basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels
-(Table 5), other names get rows of their own, in Table 3 too if they begin with a row's name and `_` (`sgnet_wide`,
-`sgenet_ones`). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where
+(Table 5), other names get rows of their own. Variants begin with a row's name and `_` (`sgnet_wide`, `sgenet_ones`):
+they stand in Table 3 alone, which also takes the mean over training seeds (`sgnet`, `sgnet_seed1`, ...). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where
 their packages are installed.
 
 Written to `--out`: what `eval.run` writes, `tables/` (`eval.paper_tables`), `figures/` (`eval.paper_figures`) and
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from eval import paper_figures, paper_panels, paper_tables, run
-from eval.paper_tables import is_aside
+from eval.columns import is_aside, is_variant
 from eval.processes import Processes
 from eval.systems import CLASSICAL, WAYS
 
@@ -61,6 +61,11 @@ def systems_of(folder: Path, variants: bool) -> list[str]:
         systems += [f"{way}:{REFERENCE}={way}:{path}" for way in WAYS]
         systems += [f"{REFERENCE}{settings}={path}{settings}" for settings in VARIANTS]
     return systems
+
+
+def is_shown(system: str) -> bool:
+    """Whether a checkpoint has a column in the pictures: variants stand in Table 3 alone."""
+    return not (is_aside(system) or is_variant(system.partition("=")[0]))
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -109,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = [f"{row}={name}" for row, name in TABLE_5.items() if name in names]
     rows = ["--rows", *rows] if len(rows) == len(TABLE_5) else []
     paper_tables.main([str(out / "result.json"), *rows, "--out", str(out / "tables")])
-    painted = [system for system in systems if system in FILLS or ("=" in system and not is_aside(system))]
+    painted = [system for system in systems if system in FILLS or ("=" in system and is_shown(system))]
     for folder in arguments.data:
         look = ["--data", folder, "--split", arguments.split, "--masks", arguments.masks[0], *same]
         place = Path(folder).name.replace(":", "-")

@@ -16,7 +16,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.columns import Column, columns_for, markdown_rows, paper_rows_named, system_name
+from eval.columns import (
+    CONTROLS,
+    Column,
+    columns_for,
+    is_aside,
+    is_variant,
+    markdown_rows,
+    paper_rows_named,
+    system_name,
+)
 from eval.complexity import LEVELS
 from eval.files import write_whole
 
@@ -24,8 +33,6 @@ from eval.files import write_whole
 PAPER_FILE = Path(__file__).resolve().parent / "paper_tables.json"
 PLACE = ("data", "split", "masks", "domain")
 PAPER_DATA = {"outdoor": "Outdoor Scenes", "cityscapes": "Cityscapes"}
-CONTROLS = ("ones:", "known:")
-ASIDE = (*CONTROLS, "oracle:", "nearest_")  # looks at a checkpoint, and labels that nobody painted with
 DISTANCES = ("FID", "FD-", "KID", "KD-")
 
 
@@ -155,17 +162,12 @@ def painters(results: Results, place: tuple) -> list[str]:
     return [name for name, line in results.lines[place].items() if "psnr" in line and name != "truth"]
 
 
-def is_aside(system: str) -> bool:
-    """Whether it is another look at a checkpoint that has a row of its own."""
-    return system.startswith(ASIDE) or "{" in system
-
-
 def table_1(results: Results, paper: Mapping) -> str:
     """PSNR, SSIM and distances of every system, whole photo as in the paper, hole only beside it."""
     scores = ("psnr", "ssim", "hole_psnr", "hole_ssim", "lpips", "hole_lpips", "hole_sharpness_ratio", *DISTANCES)
     parts = []
     for place in results.lines:
-        systems = [system for system in painters(results, place) if not is_aside(system)]
+        systems = [name for name in painters(results, place) if not (is_aside(name) or is_variant(name))]
         if systems:
             parts.append(titles_of(place, results) + scores_table(results, place, paper["1"], scores, systems, False))
     return "\n".join(parts)
@@ -181,12 +183,37 @@ def table_3(results: Results, paper: Mapping) -> str:
             system
             for system in painters(results, place)
             if system.startswith(CONTROLS)
-            or (not is_aside(system) and paper_rows_named(system.partition("_")[0], paper["3"]["rows"]))
+            or (is_variant(system) and not is_aside(system))
             or set(results.rows_of(system, paper["3"]["rows"])) & set(paper["3"]["rows"])
         ]
         if known:
-            parts.append(titles_of(place, results) + scores_table(results, place, paper["3"], scores, known, True))
+            table = scores_table(results, place, paper["3"], scores, known, True)
+            parts.append(titles_of(place, results) + table + seeds_table(results, place, paper["3"], scores, known))
     return "\n".join(parts)
+
+
+def seeds_table(results: Results, place: tuple, paper: Mapping, scores: Sequence[str], systems: Iterable[str]) -> str:
+    """What another training seed changes: mean and range of systems trained more than once (`sgnet`, `sgnet_seed1`,
+    `sgnet_seed2`, ...); "" if there are none. The intervals over photos know nothing of it."""
+    lines = results.lines[place]
+    runs: dict[str, list[dict]] = {}
+    for system in systems:
+        runs.setdefault(re.sub(r"_seed\d+$", "", system), []).append(lines[system])
+    runs = {system: own for system, own in runs.items() if len(own) > 1}
+    if not runs:
+        return ""
+    present = {name for own in runs.values() for line in own for name in line}
+    columns = columns_for({name for name in present if name in scores or name.startswith(DISTANCES)})
+    rows = []
+    for system, own in runs.items():
+        cells = []
+        for column in columns:
+            values = [line[column.name] for line in own if line.get(column.name) is not None]
+            ends = f" ({column.cell(min(values))} to {column.cell(max(values))})" if values else ""
+            cells.append(column.cell(sum(values) / len(values)) + ends if values else "")
+        rows.append([results.rows_of(system, paper["rows"])[0], str(len(own)), *cells])
+    head = ["mean (range) over training seeds", "runs", *(column.heading for column in columns)]
+    return "\n" + markdown_rows(head, rows)
 
 
 def ablations(results: Results) -> str:
@@ -214,7 +241,7 @@ def table_4(results: Results, paper: Mapping) -> str:
         beside = paper_columns(place, paper["4"]["columns"])
         rows, found = [], set()
         for system, line in lines.items():
-            if is_aside(system) and not system.startswith("nearest_"):
+            if (is_aside(system) and not system.startswith("nearest_")) or is_variant(system):
                 continue
             after = {name: line.get(f"segmenter_{name}") for name in own}
             ends = {name: (line.get("intervals") or {}).get(f"segmenter_{name}") for name in own}
@@ -263,7 +290,7 @@ def table_2(results: Results, paper: Mapping) -> str:
                 for win in entry["wins"]
                 if win["by"] == by
             }
-            names = list(dict.fromkeys(first for first, _, _ in shares if first != "truth" and not is_aside(first)))
+            names = list(dict.fromkeys(first for first, _, _ in shares if first != "truth"))
             rows = [[system_name(first), *(_shares(shares, first, second) for second in names)] for first in names]
             parts.append(
                 titles_of(place, results)
@@ -288,7 +315,7 @@ def section_4_6(results: Results) -> str:
     for place, lines in results.lines.items():
         rows, width = [], 0
         for system, line in lines.items():
-            if is_aside(system) and not system.startswith("nearest_"):
+            if (is_aside(system) and not system.startswith("nearest_")) or is_variant(system):
                 continue
             for key, ending in (("hole_class_iou", ""), ("segmenter_hole_class_iou", " + segmenter")):
                 if key in line:

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.columns import columns_for, markdown_rows, system_name
+from eval.columns import columns_for, is_aside, is_variant, markdown_rows, system_name
 from eval.complexity import win_rates
 from eval.evaluation_set import EvaluationSet
 from eval.files import write_whole
@@ -141,7 +141,8 @@ def summarise(
                 difference = summary.difference(summaries[reference])
                 line |= {"difference": {"reference": reference, "scores": difference}}
             results[system.name, domain] = line
-        complexity += [place | entry for entry in win_rates(chosen, judges.photo_distance, draws)]
+        contestants = {name: own for name, own in chosen.items() if not (is_aside(name) or is_variant(name))}
+        complexity += [place | entry for entry in win_rates(contestants, judges.photo_distance, draws)]
     ordered = [results[system.name, domain] for system in systems for domain in shown]
     return ordered, complexity
 

@@ -86,6 +86,19 @@ def test_ablations_show_controls_and_differences(result, tmp_path):
     assert "EdgeConnect" not in by_name
 
 
+def test_variants_and_seeds_stand_in_table_3_alone(result, tmp_path):
+    record = json.loads(result.read_text())
+    scores = [("sgnet", 20.0), ("sgnet_seed1", 21.0), ("sgnet_seed2", 23.0), ("sgnet_wide", 30.0)]
+    record["results"] += [line(name, psnr=psnr, mean_iou=0.5) for name, psnr in scores]
+    result.write_text(json.dumps(record))
+    pages = tables(result, tmp_path / "out")
+    assert ["SG-Net", "3", "21.33 (20.00 to 23.00)"] == [row for row in pages["table_3"] if row[1:2] == ["3"]][0][:3]
+    for name, _ in scores[1:]:
+        assert any(row[0] == name for row in pages["table_3"])
+        assert not any(row[0].startswith(name) for page in ("table_1", "table_2", "table_4") for row in pages[page])
+    assert any(row[0].startswith("SG-Net") and row[1] == "20.00" for row in pages["table_1"])
+
+
 def test_segmentation_after_inpainting_stands_apart_from_a_networks_own(result, tmp_path):
     head, _, *rows = tables(result, tmp_path / "out")["table_4"]
     by_name = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
