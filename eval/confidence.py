@@ -1,4 +1,4 @@
-"""Does the network know where it is wrong? The numbers behind the paper's Fig. 6 and Fig. 8.
+"""Does the network know where it is wrong? The numbers behind the paper's Fig. 6 and Fig. 8, and calibration.
 
 Confidence: P_max of section 3.2, mean over the hole. Error: L1 of the composite in the hole. A smooth hole is both
 easy to fill and easy to label, so the plain correlation says little; the partial one holds the texture of the true
@@ -6,6 +6,9 @@ hole (mean gradient) fixed.
 """
 
 import numpy as np
+
+
+BINS = 10
 
 
 def correlations(confidence: np.ndarray, error: np.ndarray, texture: np.ndarray) -> dict[str, float]:
@@ -53,6 +56,48 @@ def risk_coverage(confidence: np.ndarray, error: np.ndarray) -> dict[str, list[f
         "risk": (np.cumsum(surest_first) / counts).tolist(),
         "best_risk": (np.cumsum(np.sort(error)) / counts).tolist(),
         "blind_risk": [float(error.mean())] * len(error),
+    }
+
+
+def confidence_bins(confidence: np.ndarray, correct: np.ndarray) -> dict[str, list[float]]:
+    """Pixels, summed confidence and right answers in each of `BINS` equal bins of confidence.
+
+    Args:
+        confidence: (N,), in [0, 1].
+        correct: bool (N,), whether the likeliest class is the true one.
+    """
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return {
+        "pixels": np.bincount(place, minlength=BINS).tolist(),
+        "confidence": np.bincount(place, weights=confidence, minlength=BINS).tolist(),
+        "correct": np.bincount(place, weights=correct, minlength=BINS).tolist(),
+    }
+
+
+def calibration(rows: list[dict]) -> dict[str, float | list[float | None]]:
+    """Is a confidence of .8 right in eight of ten pixels? Over all photos' bins (`confidence_bins`).
+
+    Returns:
+        Accuracy, mean confidence, the expected calibration error (mean over pixels of the gap between a bin's
+        confidence and its accuracy) and both in each bin, None where a bin is empty. Empty without labelled pixels.
+    """
+    pixels, confidence, correct = (
+        np.array([row[name] for row in rows]).sum(axis=0) for name in ("pixels", "confidence", "correct")
+    )
+    if not pixels.sum():
+        return {}
+
+    def by_bin(sums: np.ndarray) -> list[float | None]:
+        return [float(part / count) if count else None for part, count in zip(sums, pixels, strict=True)]
+
+    return {
+        "pixels": int(pixels.sum()),
+        "accuracy": float(correct.sum() / pixels.sum()),
+        "mean_confidence": float(confidence.sum() / pixels.sum()),
+        "expected_calibration_error": float(np.abs(confidence - correct).sum() / pixels.sum()),
+        "bin_pixels": pixels.tolist(),
+        "bin_confidence": by_bin(confidence),
+        "bin_accuracy": by_bin(correct),
     }
 
 

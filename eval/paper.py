@@ -6,8 +6,8 @@
 `--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand
 in: `basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels
 (Table 5), other names get rows of their own. Variants begin with a row's name and `_` (`sgnet_wide`, `sgenet_ones`):
-they stand in Table 3 alone, which also takes the mean over training seeds (`sgnet`, `sgnet_seed1`, ...). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where
-their packages are installed.
+they stand in Table 3 alone, which also takes the mean over training seeds (`sgnet`, `sgnet_seed1`, ...). Networks are
+folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where their packages are installed.
 
 Written to `--out`: what `eval.run` writes, `tables/` (`eval.paper_tables`), `figures/` (`eval.paper_figures`) and
 `panels/` (`eval.paper_panels`). Started again after a stop it computes only what is missing. Table 2's people are

@@ -3,7 +3,8 @@
     python -m eval.paper_figures street --data PREPARED_FOLDER --split report --masks centre-96 --out ../figures
 
 Written: `figures.json` (Fig. 6: share of unreliable pixels and gain in confidence per scale; Fig. 8: correlations and
-the risk-coverage curve of each domain, with one row a photo), `figure_6_7.png` (a few photos, spread evenly: image,
+the risk-coverage curve of each domain, with one row a photo; calibration of the segmentation in the hole),
+`figure_6_7.png` (a few photos, spread evenly: image,
 segmentation, confidence and unreliable pixels, white, at every scale) and `figure_8.png` (confidence against error).
 One kind of hole at a time: across sizes the correlation would be that of the sizes. Pictures of photos that may not be
 passed on must not enter the project: choose `--out` outside of it.
@@ -19,7 +20,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from eval.confidence import correlations, risk_coverage, scale_numbers
+from eval.confidence import calibration, confidence_bins, correlations, risk_coverage, scale_numbers
 from eval.evaluation_set import EvaluationSet, Sample, spread
 from eval.files import write_picture, write_whole
 from eval.metrics.l1.l1 import l1
@@ -62,6 +63,10 @@ def look(model: torch.nn.Module, sample: Sample) -> tuple[dict, list[list[np.nda
             row["unreliable"].append(float((reliability[hole] < 0.5).mean()))
             pictures[3].append(draw_reliability(reliability))
     filled = np.where(sample.mask[..., None], _as_picture(output.composite[0]), sample.photo)
+    labelled = sample.mask & (sample.labels != 255)
+    finest = output.at_scale(0)
+    right = finest.logits[0].argmax(dim=0).cpu().numpy() == sample.labels
+    row["bins"] = confidence_bins(finest.confidence[0, 0].double().cpu().numpy()[labelled], right[labelled])
     row["hole_l1"] = l1(filled, sample.photo, sample.mask)
     row["true_texture"] = gradient_sum(sample.photo, sample.mask) / int(sample.mask.sum())
     return row, pictures
@@ -139,6 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         "weights_sha256": weights_sha256(model),
         "figure_6": scale_numbers(rows),
         "figure_8": {domain: figure_8(own) for domain, own in domains.items()},
+        "calibration": {domain: calibration([row["bins"] for row in own]) for domain, own in domains.items()},
         "rows": rows,
         "finished": now(),
     }
@@ -158,6 +164,9 @@ def main(argv: list[str] | None = None) -> int:
                 "figure_8": {
                     domain: {name: own[name] for name in ("n", "pearson", "spearman", "partial_given_texture")}
                     for domain, own in facts["figure_8"].items()
+                },
+                "expected_calibration_error": {
+                    domain: own.get("expected_calibration_error") for domain, own in facts["calibration"].items()
                 },
             },
             indent=2,

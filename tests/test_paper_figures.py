@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from eval.confidence import correlations, risk_coverage, scale_numbers
+from eval.confidence import calibration, confidence_bins, correlations, risk_coverage, scale_numbers
 from eval.paper_figures import by_domain, figure_8, main
 from sgenet_hf import SGENetConfig, SGENetModel
 
@@ -42,6 +42,19 @@ def test_risk_falls_with_coverage_where_confidence_is_right():
     assert right["risk"] == right["best_risk"] == pytest.approx([0.1, 0.15, 0.2, 0.25])
     assert wrong["risk"][0] == 0.4 > wrong["blind_risk"][0] == pytest.approx(0.25)
     assert [right["risk"][-1], wrong["risk"][-1]] == pytest.approx([0.25, 0.25])
+
+
+def test_calibration_counts_pixels_of_all_photos():
+    """Ten pixels at .95 of which nine are right, ten at .55 that are all wrong."""
+    first = confidence_bins(np.full(10, 0.95), np.arange(10) > 0)
+    second = confidence_bins(np.array([*[0.55] * 9, 1.0]), np.zeros(10, bool))
+    facts = calibration([first, second])
+    assert facts["pixels"] == 20 and facts["accuracy"] == 0.45
+    # The bin of .95 also holds the pixel at 1: confidence 10.5 against 9 right ones; the other bin 4.95 against none.
+    assert facts["expected_calibration_error"] == pytest.approx((1.5 + 4.95) / 20)
+    assert facts["bin_accuracy"][5] == 0 and facts["bin_accuracy"][9] == pytest.approx(9 / 11)
+    assert facts["bin_accuracy"][0] is None
+    assert calibration([confidence_bins(np.empty(0), np.empty(0, bool))]) == {}
 
 
 def test_scale_numbers_are_means_over_photos():

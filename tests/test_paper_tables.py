@@ -92,7 +92,8 @@ def test_variants_and_seeds_stand_in_table_3_alone(result, tmp_path):
     record["results"] += [line(name, psnr=psnr, mean_iou=0.5) for name, psnr in scores]
     result.write_text(json.dumps(record))
     pages = tables(result, tmp_path / "out")
-    assert ["SG-Net", "3", "21.33 (20.00 to 23.00)"] == [row for row in pages["table_3"] if row[1:2] == ["3"]][0][:3]
+    mean = next(row for row in pages["table_3"] if row[1:2] == ["3"])
+    assert mean[:3] == ["SG-Net", "3", "21.33 (20.00 to 23.00)"]
     for name, _ in scores[1:]:
         assert any(row[0] == name for row in pages["table_3"])
         assert not any(row[0].startswith(name) for page in ("table_1", "table_2", "table_4") for row in pages[page])
