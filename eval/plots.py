@@ -14,33 +14,43 @@ def scatter(
     x_label: str,
     y_label: str,
     x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
     side: int = 480,
+    names_at_points: bool = False,
 ) -> Image.Image:
-    """One colour for each named series of (x, y), both axes linear and starting at 0.
+    """One colour for each named series of (x, y), both axes linear and by default starting at 0.
 
     Args:
         series: Name, empty for a single series that needs no legend -> points, x and y at least 0.
         x_label: What stands under the axis, with the unit.
         y_label: What stands over the axis, with the unit.
         x_range: Ends of the x axis; by default 0 to the largest x.
+        y_range: Ends of the y axis; by default 0 to the largest y.
         side: Of the plotted square in pixels.
+        names_at_points: Writes each name beside its points in place of a legend.
     """
     points = [point for own in series.values() for point in own]
     left, right = x_range or (0.0, max([x for x, _ in points] + [1e-9]))
-    top = max([y for _, y in points] + [1e-9])
-    legend = 18 * len(series) if any(series) else 0
+    bottom, top = y_range or (0.0, max([y for _, y in points] + [1e-9]))
+    legend = 18 * len(series) if any(series) and not names_at_points else 0
     page = Image.new("RGB", (side + 2 * MARGIN, side + 2 * MARGIN + legend), "white")
     pen = ImageDraw.Draw(page)
     pen.rectangle([MARGIN, MARGIN, MARGIN + side, MARGIN + side], outline="black")
     for number, (name, own) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         for x, y in own:
-            column, row = MARGIN + (x - left) / (right - left) * side, MARGIN + (1 - y / top) * side
+            column, row = MARGIN + (x - left) / (right - left) * side, MARGIN + (top - y) / (top - bottom) * side
             pen.ellipse([column - 3, row - 3, column + 3, row + 3], fill=colour)
-        if name:
+            if names_at_points:
+                # Names lean away from the nearer side of the square, so that they stay in it.
+                from_left = column < MARGIN + side / 2
+                pen.text(
+                    (column + (6 if from_left else -6), row), name, fill=colour, anchor="lm" if from_left else "rm"
+                )
+        if name and legend:
             pen.text((MARGIN, side + 2 * MARGIN - 16 + 18 * number), f"o {name}", fill=colour)
     for share in (0, 0.5, 1):
-        x, y = left + share * (right - left), share * top
+        x, y = left + share * (right - left), bottom + share * (top - bottom)
         pen.text((MARGIN + share * side, MARGIN + side + 8), f"{x:.3g}", fill="black", anchor="ma")
         pen.text((MARGIN - 6, MARGIN + (1 - share) * side), f"{y:.3g}", fill="black", anchor="rm")
     pen.text((MARGIN + side / 2, MARGIN + side + 26), x_label, fill="black", anchor="ma")

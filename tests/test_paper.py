@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from feature_network import save_tiny_feature_network
+from PIL import Image
 
 from eval import paper
 from eval.systems import load_system
@@ -66,6 +67,8 @@ def test_tables_and_figures_come_from_one_command_and_twice_the_same(checkpoints
     assert "sgenet{tau_reading: max}" in pages["ablations.md"] and "basenet" not in pages["ablations.md"]
     pictures = {path.name for path in out.rglob("*.png")}
     assert {"figure_1.png", "figure_5.png", "figure_6_7.png", "figure_9.png", "figure_11.png"} <= pictures
+    front = Image.open(out / "figures" / "front_toy-6_train_centre-24_toy.png")
+    assert len(front.convert("RGB").getcolors(maxcolors=10**6)) > 6, "a dot in a colour of its own for each system"
 
     lost = sorted((out / "images").glob("*sgnet*.parquet"))
     kept = {path: path.stat().st_mtime_ns for path in (out / "images").glob("*.parquet") if path not in lost}
