@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from safetensors.torch import save_file
@@ -33,6 +34,8 @@ CHECKPOINT_FILES = (
     "LICENSE",
     "TRAINING.md",
     "evaluation.json",
+    "confidence.json",
+    "prompts.json",
 )
 SCORES = {  # names in a result file of eval/run.py -> type and name on the card
     "hole_psnr": ("psnr", "PSNR in the hole, dB"),
@@ -64,6 +67,7 @@ def render_model_card(
     license_name: str = "research-only-weights",
     training_data: str | None = None,
     results: Sequence[EvalResult] = (),
+    findings: Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
 ) -> ModelCard:
     """Fills `model_card.md`.
@@ -75,6 +79,7 @@ def render_model_card(
         license_name: Short name of those terms for the metadata (`license: other`).
         training_data: A sentence or more on what the weights were trained on.
         results: Scores for the table and the metadata's `model-index`.
+        findings: See [`findings_in`].
         tags: More tags for the metadata.
     """
     model_name = repo_id.split("/")[-1]
@@ -101,6 +106,7 @@ def render_model_card(
         or "What these weights were trained on, and what follows from it, is in their terms.",
         license_text=license_text.strip(),
         results=results,
+        findings=findings or {},
     )
 
 
@@ -184,6 +190,7 @@ def write_hub_folder(
         license_name=license_name,
         training_data=training_data,
         results=results,
+        findings=findings_in(out),
         tags=tags,
     )
     card.save(out / "README.md")
@@ -307,6 +314,32 @@ def results_of(file: Path) -> list[EvalResult]:
         for score, (kind, name) in SCORES.items()
         if score in row
     ]
+
+
+def findings_in(folder: Path) -> dict[str, Any]:
+    """What result files beside the weights say on the network's confidence and on prompts; {} without them.
+
+    Args:
+        folder: May hold `confidence.json` (`figures.json` of `eval/paper_figures.py`) and `prompts.json`
+            (`eval/prompts.py`).
+
+    Returns:
+        `confidence`: set, and by source of photos the correlations, the L1 of the surest half and the calibration.
+        `prompts`: set, segmenter, and by source of photos the shares read as asked.
+    """
+    found: dict[str, Any] = {}
+    if (file := folder / "confidence.json").is_file():
+        record = json.loads(file.read_text(encoding="utf-8"))
+        rows = {}
+        for domain, figure in record["figure_8"].items():
+            half = (figure["n"] - 1) // 2  # the surest half of the photos, rounded up
+            risks = {name: figure["risk_coverage"][name][half] for name in ("risk", "best_risk", "blind_risk")}
+            rows[domain] = figure | risks | {"calibration": record["calibration"][domain]}
+        found["confidence"] = {"set": record["set"], "rows": rows}
+    if (file := folder / "prompts.json").is_file():
+        record = json.loads(file.read_text(encoding="utf-8"))
+        found["prompts"] = {"set": record["set"], "segmenter": record["segmenter"], "rows": record["prompts"]}
+    return found
 
 
 def _add_auto_map(config_file: Path, auto_map: dict[str, str]) -> None:

@@ -258,8 +258,9 @@ class Inpainter:
         self.model.to(memory_format=torch.channels_last)
         self.inputs = inspect.signature(self.model.forward).parameters
         # GatedConv and EdgeConnect name no classes; a configuration of transformers always has some.
-        names = self.model.config.id2label if isinstance(self.model, SGENetModel | SPGNetModel) else {}
-        self.classes = {int(index): str(name) for index, name in names.items()}
+        self.classes: dict[int, str] = {}
+        if isinstance(self.model, SGENetModel | SPGNetModel):
+            self.classes = {int(index): str(name) for index, name in self.model.config.id2label.items()}
         if isinstance(segmenter, str | os.PathLike):
             segmenter = Segmenter(segmenter, self.model.device)
         self.segmenter = segmenter
@@ -521,7 +522,7 @@ class Inpainter:
         scales = []
         for place in range(len(output.images)):
             level = len(output.images) - 1 - place
-            inside = (index, slice(None), *map(slice, scale_size(height, width, level)))
+            inside: Any = (index, slice(None), *map(slice, scale_size(height, width, level)))
             reliability = None
             if reliability_masks is not None:
                 reliability = reliability_masks[place][inside][0].float().cpu().numpy() > 0.5

@@ -197,6 +197,31 @@ def test_the_bundled_checkpoint_brings_its_terms_training_and_scores(tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (BUNDLED["street"] / name).read_bytes()
 
 
+def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_file, tmp_path):
+    folder = tmp_path / "source"
+    shutil.copytree(tiny_checkpoint, folder)
+    curve = {"risk": [0.1, 0.125, 0.3, 0.4], "best_risk": [0.1, 0.11, 0.2, 0.4], "blind_risk": [0.4] * 4}
+    figure = {"n": 4, "pearson": -0.5, "spearman": -0.61, "partial_given_texture": -0.32, "risk_coverage": curve}
+    calibration = {"accuracy": 0.805, "mean_confidence": 0.9, "expected_calibration_error": 0.0954}
+    record = {"set": {"split": "report", "masks": "centre-96"}}
+    confidence = record | {"figure_8": {"town": figure}, "calibration": {"town": calibration}}
+    (folder / "confidence.json").write_text(json.dumps(confidence))
+    share = {"value": 0.523, "interval": None}
+    asked = {"sky": {"pixels": 9, "as_asked": share, "anyway": {"value": None, "interval": None}}}
+    truth = dict.fromkeys(("true_told", "true_free", "true_photo"), share)
+    prompts = record | {
+        "segmenter": {"name": "deeplab"},
+        "prompts": {"town": {"n": 4, "asked": asked, "truth": truth}},
+    }
+    (folder / "prompts.json").write_text(json.dumps(prompts))
+    text = (write_hub_folder(folder, tmp_path / "out", REPO_ID, license_file=license_file) / "README.md").read_text()
+    assert "| town | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 | 80.5 % | 90.0 % | 0.095 |" in text
+    assert "| town | 4 | sky | 52.3 % |  |" in text and "(`deeplab`)" in text
+    assert (tmp_path / "out" / "prompts.json").is_file()
+    plain = write_hub_folder(tiny_checkpoint, tmp_path / "plain", REPO_ID, license_file=license_file) / "README.md"
+    assert "confidence mean something" not in plain.read_text()
+
+
 def test_a_loaded_network_keeps_the_terms_of_its_weights(tmp_path):
     model = SGENetModel.from_pretrained(BUNDLED["street"])
     write_hub_folder(model, tmp_path / "out", "owner/street", tags=["tuned"])
