@@ -260,7 +260,8 @@ class Inpainter:
         # GatedConv and EdgeConnect name no classes; a configuration of transformers always has some.
         self.classes: dict[int, str] = {}
         if isinstance(self.model, SGENetModel | SPGNetModel):
-            self.classes = {int(index): str(name) for index, name in self.model.config.id2label.items()}
+            names: Any = self.model.config.id2label
+            self.classes = {int(index): str(name) for index, name in names.items()}
         if isinstance(segmenter, str | os.PathLike):
             segmenter = Segmenter(segmenter, self.model.device)
         self.segmenter = segmenter
