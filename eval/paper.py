@@ -6,12 +6,13 @@
 `--checkpoints` is a folder with one model folder for each system. Their names say which row of the paper they stand
 in: `basenet`, `sgnet`, `sgenet`, `gatedconv`, `edgeconnect`, `spgnet`; `sgenet_auto` was trained on automatic labels
 (Table 5), other names get rows of their own. Variants begin with a row's name and `_` (`sgnet_wide`, `sgenet_ones`):
-they stand in Table 3 alone, which also takes the mean over training seeds (`sgnet`, `sgnet_seed1`, ...). Networks are
-folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken where their packages are installed.
+of the tables they stand in the third or fifth alone. Table 3 also takes the mean over training seeds (`sgnet`,
+`sgnet_seed1`, ...). Networks are folders or Hub ids. `--also` adds systems from elsewhere. Classical fills are taken
+where their packages are installed.
 
 Written to `--out`: what `eval.run` writes, `tables/` (`eval.paper_tables`), `figures/` (`eval.paper_figures`, and PSNR
 against the distance of features) and `panels/` (`eval.paper_panels`). Started again after a stop it computes only what
-is missing. Table 2's people are asked by `eval.user_study`.
+is missing of the scores; pictures are drawn again. Table 2's people are asked by `eval.user_study`.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from eval.columns import is_aside, is_variant
 from eval.files import write_picture
 from eval.plots import scatter
 from eval.processes import Processes
+from eval.rows import slug
 from eval.systems import CLASSICAL, WAYS
 
 
@@ -94,11 +96,11 @@ def draw_fronts(result: Path, out: Path) -> None:
             side=640,
             names_at_points=True,
         )
-        write_picture(out / f"front_{'_'.join(place).replace(':', '-')}.png", picture)
+        write_picture(out / f"front_{slug('_'.join(place))}.png", picture)
 
 
 def is_shown(system: str) -> bool:
-    """Whether a checkpoint has a column in the pictures: variants stand in Table 3 alone."""
+    """Whether a system has a column in the pictures: variants and other looks at a checkpoint have none."""
     return not (is_aside(system) or is_variant(system.partition("=")[0]))
 
 
@@ -149,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = [f"{row}={name}" for row, name in TABLE_5.items() if name in names]
     rows = ["--rows", *rows] if len(rows) == len(TABLE_5) else []
     paper_tables.main([str(out / "result.json"), *rows, "--out", str(out / "tables")])
-    painted = [system for system in systems if system in FILLS or ("=" in system and is_shown(system))]
+    painted = [system for system in systems if is_shown(system)]
     for folder in arguments.data:
         look = ["--data", folder, "--split", arguments.split, "--masks", arguments.masks[0], *same]
         place = Path(folder).name.replace(":", "-")

@@ -27,18 +27,22 @@ from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.plots import scatter
 from eval.provenance import now, provenance, weights_sha256
+from eval.systems import class_names_of
 from sgenet_hf import SGENetModel
 from sgenet_hf.pipeline import load_model
 from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
 
 
 @torch.inference_mode()
-def look(model: torch.nn.Module, sample: Sample) -> tuple[dict, list[list[np.ndarray | None]]]:
+def look(
+    model: torch.nn.Module, sample: Sample, class_names: list[str] | None = None
+) -> tuple[dict, list[list[np.ndarray | None]]]:
     """Numbers of one photo, and its pictures: rows image, segmentation, confidence, unreliable pixels; scale 4 first.
 
     Args:
         model: `SGENetModel`.
         sample: Photo and hole.
+        class_names: Of the sample's labels; where the network's are others, it is never asked whether it was right.
     """
     device = next(model.parameters()).device
     pixels = torch.from_numpy(sample.photo.transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
@@ -64,6 +68,8 @@ def look(model: torch.nn.Module, sample: Sample) -> tuple[dict, list[list[np.nda
             pictures[3].append(draw_reliability(reliability))
     filled = np.where(sample.mask[..., None], _as_picture(output.composite[0]), sample.photo)
     labelled = sample.mask & (sample.labels != 255)
+    if None not in (own_names := class_names_of(model.config), class_names) and own_names != class_names:
+        labelled[:] = False
     finest = output.at_scale(0)
     right = finest.logits[0].argmax(dim=0).cpu().numpy() == sample.labels
     row["bins"] = confidence_bins(finest.confidence[0, 0].double().cpu().numpy()[labelled], right[labelled])
@@ -130,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     shown = spread(len(samples), arguments.shown)
     rows, grid = [], []
     for position, sample in enumerate(tqdm(samples, desc="figures", unit="photo")):
-        row, pictures = look(model, sample)
+        row, pictures = look(model, sample, samples.class_names)
         rows.append(row)
         if position in shown:
             # The photo and what the network saw of it stand left of the first row of each block.

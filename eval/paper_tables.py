@@ -75,6 +75,10 @@ class Results:
         changed = " with uncommitted changes" if commit["dirty"] else ""
         self.sources.append(f"`{path.name}`: commit {commit['sha']}{changed}, finished {record['finished']}")
 
+    def has_row(self, system: str) -> bool:
+        """Whether a system stands in all tables: no other look at one, and no variant unless `--rows` places it."""
+        return system in self.rows or not (is_aside(system) or is_variant(system))
+
     def rows_of(self, system: str, paper_rows: Iterable[str]) -> list[str]:
         """Rows of a table that a system stands in: given ones, else the paper's of its name, else one of its own."""
         given = [row for row in self.rows.get(system, []) if row in paper_rows]
@@ -167,7 +171,7 @@ def table_1(results: Results, paper: Mapping) -> str:
     scores = ("psnr", "ssim", "hole_psnr", "hole_ssim", "lpips", "hole_lpips", "hole_sharpness_ratio", *DISTANCES)
     parts = []
     for place in results.lines:
-        systems = [name for name in painters(results, place) if not (is_aside(name) or is_variant(name))]
+        systems = [name for name in painters(results, place) if results.has_row(name)]
         if systems:
             parts.append(titles_of(place, results) + scores_table(results, place, paper["1"], scores, systems, False))
     return "\n".join(parts)
@@ -209,8 +213,11 @@ def seeds_table(results: Results, place: tuple, paper: Mapping, scores: Sequence
         cells = []
         for column in columns:
             values = [line[column.name] for line in own if line.get(column.name) is not None]
-            ends = f" ({column.cell(min(values))} to {column.cell(max(values))})" if values else ""
-            cells.append(column.cell(sum(values) / len(values)) + ends if values else "")
+            if len(values) < len(own):  # a mean of other runs than the row says
+                cells.append("")
+                continue
+            ends = f"({column.cell(min(values))} to {column.cell(max(values))})"
+            cells.append(f"{column.cell(sum(values) / len(values))} {ends}")
         rows.append([results.rows_of(system, paper["rows"])[0], str(len(own)), *cells])
     head = ["mean (range) over training seeds", "runs", *(column.heading for column in columns)]
     return "\n" + markdown_rows(head, rows)
@@ -241,7 +248,7 @@ def table_4(results: Results, paper: Mapping) -> str:
         beside = paper_columns(place, paper["4"]["columns"])
         rows, found = [], set()
         for system, line in lines.items():
-            if (is_aside(system) and not system.startswith("nearest_")) or is_variant(system):
+            if not (results.has_row(system) or system.startswith("nearest_")):
                 continue
             after = {name: line.get(f"segmenter_{name}") for name in own}
             ends = {name: (line.get("intervals") or {}).get(f"segmenter_{name}") for name in own}
@@ -315,7 +322,7 @@ def section_4_6(results: Results) -> str:
     for place, lines in results.lines.items():
         rows, width = [], 0
         for system, line in lines.items():
-            if (is_aside(system) and not system.startswith("nearest_")) or is_variant(system):
+            if not (results.has_row(system) or system.startswith("nearest_")):
                 continue
             for key, ending in (("hole_class_iou", ""), ("segmenter_hole_class_iou", " + segmenter")):
                 if key in line:

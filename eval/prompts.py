@@ -27,6 +27,7 @@ from eval.columns import markdown_rows
 from eval.evaluation_set import EvaluationSet, Sample, spread
 from eval.files import write_picture, write_whole
 from eval.intervals import draw, interval
+from eval.paper_figures import by_domain
 from eval.provenance import now, provenance, weights_sha256
 from eval.segmenter import SegmenterJudge
 from sgenet_hf import SGENetModel
@@ -99,8 +100,8 @@ def shares(rows: Sequence[dict], classes: Sequence[str], resamples: int, seed: i
         value = float(top.sum() / bottom.sum()) if bottom.sum() else None
         ends = None
         if draws is not None and value is not None:
-            weight = draws.weights @ bottom
-            ends = interval((draws.weights @ top)[weight > 0] / weight[weight > 0])
+            with np.errstate(invalid="ignore"):  # a draw without such pixels has no share, and then nothing has ends
+                ends = interval((draws.weights @ top) / (draws.weights @ bottom))
         return {"value": value, "interval": ends}
 
     def column(name: str, index: int | None) -> list[int]:
@@ -204,9 +205,7 @@ def main(argv: list[str] | None = None) -> int:
         if position in shown:
             grid.append(pictures)
 
-    domains: dict[str, list[dict]] = {}
-    for row in rows:
-        domains.setdefault(row["group"].split("/")[0], []).append(row)
+    domains = by_domain(rows)
     if len(domains) > 1:
         domains["all"] = rows
     results = {

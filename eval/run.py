@@ -17,7 +17,8 @@ photos, masks, device and threads.
 
 Numbers: on the uint8 composite, RGB, mean over photos (`eval/metrics` spells each one out); hole and whole photo
 apart; domains (what stands before the `/` in the column `group`) apart and together; distances of features on the
-whole composite. Intervals: `eval/intervals.py`.
+whole composite. Intervals: `eval/intervals.py`. Who beats whom by scene complexity is asked of systems alone, not of
+other looks at them or of variants (`sgnet_wide`, `sgenet_seed1`).
 """
 
 import argparse
@@ -41,7 +42,7 @@ from eval.processes import Processes
 from eval.provenance import code_sha256, now, provenance
 from eval.rows import rows_of_unit, score, slug, truth_row
 from eval.scores import Summary, class_ious, distances_of, scores_of
-from eval.systems import CLASSICAL, System, load_system
+from eval.systems import CLASSICAL, System, for_classes, load_system
 
 
 def evaluate_set(
@@ -68,6 +69,12 @@ def evaluate_set(
         Fingerprint of the set, one result for each system and domain, and the split by complexity.
     """
     facts = processes.from_first(samples.fingerprint() if processes.is_first else None)
+    adapted = [for_classes(system, facts["class_names"]) for system in systems]
+    foreign = [system.name for system, same in zip(systems, adapted, strict=True) if same is not system]
+    if foreign and processes.is_first:
+        said = "their classes are not the data's, so their labels are not scored."
+        print(f"{', '.join(foreign)} on {samples.data}: {said}", file=sys.stderr)
+    systems = adapted
     # A network may predict a class that this split does not hold: that must count as wrong, not vanish.
     num_labels = max([facts["num_labels"], *(system.num_labels or 0 for system in systems)])
     class_ids = None

@@ -67,7 +67,8 @@ def memory_mb(process: int) -> float:
     status = Path(f"/proc/{process}/status")
     if not status.is_file():
         return float("nan")
-    return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    lines = (line.split() for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return next((int(line[1]) / 1024 for line in lines), float("nan"))  # a process that has ended has none
 
 
 def draw_photo(seed: int, side: int, folder: Path) -> tuple[Path, Path]:
@@ -92,12 +93,13 @@ def ask(client: Any, photo: Path, mask: Path, tally: Tally, until: float, least:
         start = time.perf_counter()
         try:
             filled, facts = client.predict(handle_file(str(photo)), handle_file(str(mask)), api_name="/inpaint")
+            own = np.array_equal(np.asarray(Image.open(filled))[known], before)
         except Exception as error:  # whatever went wrong is what this program counts
             (tally.full if "queue is full" in str(error).lower() else tally.errors).append(str(error))
             continue
         tally.seconds.append(time.perf_counter() - start)
         tally.network.append(facts["seconds"]["network"])
-        if not np.array_equal(np.asarray(Image.open(filled))[known], before):
+        if not own:
             tally.errors.append("the answer is not of the photo that was sent")
 
 
@@ -123,8 +125,9 @@ def measure(address: str, process: int, photos: list[tuple[Path, Path]], seconds
     for thread in threads:
         thread.join()
     took = time.monotonic() - start
-    if not together.seconds:
-        raise SystemExit(f"No request was answered: {(together.errors + together.full)[:3]}")
+    for tally in (alone, together):
+        if not tally.seconds:
+            raise SystemExit(f"No request was answered: {(tally.errors + tally.full)[:3]}")
     share = 1 - sum(alone.network) / sum(alone.seconds)
     lines = [
         f"one client: {statistics.median(alone.seconds):.2f} s a request, {share:.0%} of it not the network",
@@ -146,7 +149,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, serving(arguments.model) as (address, process):
         photos = [draw_photo(seed, arguments.side, Path(folder)) for seed in range(arguments.clients)]
-        print("\n".join(measure(address, process, photos, arguments.seconds)))
+        lines = measure(address, process, photos, arguments.seconds)
+        print("\n".join(lines))
+    if any(line.startswith("error: ") for line in lines):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

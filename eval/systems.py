@@ -8,11 +8,12 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import yaml
+from transformers import PreTrainedConfig
 
 from eval.evaluation_set import Sample
 from eval.provenance import weights_sha256
@@ -49,6 +50,8 @@ class System:
         num_labels: Classes of the labels it gives, None if it gives none or takes whatever the data has.
         label_colors: RGB of each of them, if the checkpoint says.
         sees_photo: Whether it is shown the photo without a hole. Only `truth` is.
+        class_names: Of the labels it gives, if the checkpoint says; another data set's ids would mean something else.
+        sees_labels: Whether the true labels guide it.
     """
 
     name: str
@@ -57,6 +60,8 @@ class System:
     num_labels: int | None = None
     label_colors: list[list[int]] | None = None
     sees_photo: bool = False
+    class_names: list[str] | None = None
+    sees_labels: bool = False
 
 
 def answer(system: System, sample: Sample) -> Filled:
@@ -70,6 +75,33 @@ def answer(system: System, sample: Sample) -> Filled:
     if filled.image is not None and not np.array_equal(filled.image[~sample.mask], sample.photo[~sample.mask]):
         raise ValueError(f"{system.name} changed known pixels of {sample.id}; a composite must keep them.")
     return filled
+
+
+def class_names_of(config: PreTrainedConfig) -> list[str] | None:
+    """The names of a network's classes by id, None if it has none but those that transformers makes up."""
+    names = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels else []
+    return None if all(name.startswith("LABEL_") for name in names) else names
+
+
+def for_classes(system: System, class_names: list[str] | None) -> System:
+    """The system as a data set of these classes may use it: if its own classes are others, without its labels.
+
+    Raises:
+        ValueError: If the true labels were to guide a network that knows others.
+    """
+    if None in (system.class_names, class_names) or system.class_names == class_names:
+        return system
+    if system.sees_labels:
+        raise ValueError(
+            f"{system.name}: the classes of the data ({', '.join(class_names)}) are not the network's "
+            f"({', '.join(system.class_names)}), so its labels cannot guide it. Leave this system out."
+        )
+    return replace(
+        system,
+        fill=lambda photo, labels, mask: replace(system.fill(photo, labels, mask), labels=None),
+        identity=f"{system.identity} without labels",
+        num_labels=None,
+    )
 
 
 def truth(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
@@ -233,4 +265,12 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
     whole = f"{weights_sha256(model)} {model.config.to_json_string()} {way}"
     identity = hashlib.sha256(whole.encode()).hexdigest()
     colors = getattr(model.config, "label_colors", None)
-    return System(name, identity, fill, model.config.num_labels or None, colors)
+    return System(
+        name,
+        identity,
+        fill,
+        model.config.num_labels or None,
+        colors,
+        class_names=class_names_of(model.config),
+        sees_labels=way == "oracle",
+    )

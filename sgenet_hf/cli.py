@@ -91,6 +91,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
     )
     if arguments.remove:
         inpainter.class_ids(arguments.remove)  # an unknown name would fail for every photo
+    if arguments.all_scales and not inpainter.classes:
+        raise ValueError(f"--all-scales: {arguments.model} names no classes and has no scales to show.")
     filled, doubtful = 0, []
     with tqdm(total=len(tasks), unit="photo", disable=None if len(tasks) > 1 else True) as bar:
         for task in tasks:
@@ -102,7 +104,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                 filled += 1
                 for message in result.warnings:
                     _say(f"{task.photo.name}: warning: {message}")
-                verdict = "nothing to fill" if result.score is None else f"confidence {result.score:.3f}"
+                verdict = "filled" if result.mask.any() else "nothing to fill"
+                verdict = verdict if result.score is None else f"confidence {result.score:.3f}"
                 tqdm.write(f"{task.out}  {result.strategy}  hole {result.mask.mean():.2%}  {verdict}")
                 if result.score is not None and result.score < arguments.min_confidence:
                     doubtful.append((result.score, task.out))

@@ -39,9 +39,9 @@ class SGENetConfig(PreTrainedConfig):
         semantic_guidance: Whether segmentations modulate the features (SGIM).
         confidence_evaluation: Whether reliability masks and the bias net exist (SCEM, SGIM+). Needs guidance.
         reliability_channels: Channels of F(M) in Eq. 6.
-        reliability_smoothing: Side in cells (odd) of the mean filter that M passes twice on its way into F. The
-            outline of a hard M is an edge that texture losses can use: short training runs trace it as a dotted
-            contour. 1 feeds the paper's M as it is.
+        reliability_smoothing: Side in cells (odd) of the mean filter that M passes twice on its way into F; 1 feeds
+            the paper's M as it is. The outline of a hard M is an edge that texture losses can use: short training runs
+            trace it as a dotted contour. On small crops a wide filter leaves little of M at the coarsest scales.
         tau_reading: What "the proportion of the maximum one from the sorted probability values" (Eq. 4) means.
             `"max"`: tau = proportion x the highest P_max of the image. `"quantile"`: the proportion-quantile of P_max
             over the image. `"hole_quantile"`: the same over the hole, because the boundaries of known regions are
@@ -70,7 +70,7 @@ class SGENetConfig(PreTrainedConfig):
     semantic_guidance: bool = True
     confidence_evaluation: bool = True
     reliability_channels: int = 8
-    reliability_smoothing: int = 5
+    reliability_smoothing: int = 1
     tau_reading: Literal["max", "quantile", "hole_quantile"] = "hole_quantile"
     tau_proportions: list[float | int] | tuple[float | int, ...] = (0.5, 0.5, 0.4, 0.3, 0.2)
     first_reliability: Literal["mask", "evaluated"] = "mask"

@@ -438,7 +438,10 @@ def class_counts(
         if label is not None:
             counts += np.bincount(np.asarray(decode_image(label)).ravel(), minlength=256)
         elif labeller is not None:
-            counts += np.bincount(labeller(dataset[index]["pixel_values"][None]).cpu().numpy().ravel(), minlength=256)
+            crop = labeller(dataset[index]["pixel_values"][None]).cpu().numpy().ravel()
+            width, height = decode_image(dataset.rows[index]["image"]).size
+            # As many pixels as a stored label of this photo would count.
+            counts += np.bincount(crop, minlength=256) * (width * height) // crop.size
     counts[dataset.ignore_index] = 0
     counts = counts[: dataset.num_labels]
     if not counts.any():

@@ -69,7 +69,7 @@ def messages_for_users() -> Iterator[None]:
         raise user_error("The uploaded file is gone from the server. Open the photo again.") from error
     except SizeError as error:
         raise user_error(f"{error.facts} Send one of the photo's size.") from error
-    except (ValueError, MemoryError) as error:
+    except (ValueError, MemoryError, ImportError) as error:  # EdgeConnect needs an optional package
         raise user_error(str(error)) from error
 
 

@@ -10,9 +10,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, SpaceCard
 
+from .baseline_edgeconnect import EdgeConnectModel
+from .modeling_sgenet import SGENetModel
 from .pipeline import BUNDLED, CheckpointError, load_model
 
 
@@ -46,8 +49,9 @@ def write_space_folder(
     Raises:
         FileExistsError: If `out` holds anything already.
         FileNotFoundError: If `app.py` is not beside the package.
-        CheckpointError: If a folder is no complete checkpoint.
-        ValueError: If a folder says nothing about the terms of its weights, or a name cannot be one.
+        CheckpointError: If a folder is no complete checkpoint, or the page's is not of SGE-Net's family.
+        ValueError: If a folder says nothing about the terms of its weights, a name cannot be one, or a network needs
+            what the Space does not install.
     """
     out, project = Path(out), PACKAGE.parent
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +68,7 @@ def write_space_folder(
     _copy(PACKAGE, out / PACKAGE.name, PACKAGE_FILES)
 
     own_name = Path(model).resolve().name
-    settings = {"SGENET_MODEL": _bring(model, out, own_name)}
+    settings = {"SGENET_MODEL": _bring(model, out, own_name, SGENetModel)}
     others = []
     for name, source in (compare or {}).items():
         if not re.fullmatch(r"[\w.-]+", name) or name == own_name:
@@ -120,22 +124,22 @@ def deploy_space(
     return str(created)
 
 
-def _bring(source: str, out: Path, name: str) -> str:
-    """Copies a network's files into the Space; returns how the page names it there."""
+def _bring(source: str, out: Path, name: str, network: Any = None) -> str:
+    """Copies a network's files into the Space; returns how the page names it there. See `load_model` on `network`."""
     folder = BUNDLED.get(source, Path(source))
     if not folder.is_dir():
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
             raise CheckpointError(f"{source} is no bundled name ({', '.join(BUNDLED)}), no folder and no Hub id.")
         return source
-    load_model(folder, device="cpu")  # what cannot be loaded is not deployed
-    terms = next((place / "LICENSE" for place in (folder, folder.parent) if (place / "LICENSE").is_file()), None)
-    if terms is None:
+    loaded = load_model(folder, device="cpu", network=network)  # what cannot be loaded is not deployed
+    if isinstance(loaded, EdgeConnectModel):
+        raise ValueError(f"{folder} is an EdgeConnect: it needs scikit-image, which the Space does not install.")
+    if not (folder / "LICENSE").is_file():
         raise ValueError(f"{folder} holds no LICENSE: put the terms of the weights beside them.")
     if source in BUNDLED:
         _copy(folder, out / PACKAGE.name / "checkpoints" / source, CHECKPOINT_FILES)
         return source
     _copy(folder, out / "checkpoints" / name, CHECKPOINT_FILES)
-    shutil.copyfile(terms, out / "checkpoints" / name / "LICENSE")  # may lie beside a folder of several checkpoints
     return f"checkpoints/{name}"
 
 

@@ -6,11 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers.utils import logging as transformers_logging
 
 import sgenet_hf
-from sgenet_hf import Inpainter
+from sgenet_hf import GatedConvConfig, GatedConvModel, Inpainter, SGENetImageProcessor
 from sgenet_hf.cli import main
 from sgenet_hf.masks import evaluation_mask, mask_set_sha256
 
@@ -140,6 +141,23 @@ def test_remove_by_name(run, folder, tiny_checkpoint, photo):
 
 
 # A folder
+
+
+def test_a_compared_system_fills_and_says_what_it_cannot(folder, tmp_path, capsys, photo, hole):
+    torch.manual_seed(0)
+    gated = tmp_path / "gated"
+    GatedConvModel(GatedConvConfig(width=8)).save_pretrained(gated)
+    SGENetImageProcessor().save_pretrained(gated)
+    command = ["inpaint", str(folder / "photos/a.png"), str(folder / "masks"), "-o", str(folder / "out.png")]
+    command += ["--model", str(gated), "--device", "cpu"]
+    assert main([*command, "--all-scales", str(folder / "all")]) == 2
+    assert "names no classes" in capsys.readouterr().err and not (folder / "out.png").exists()
+    assert main([*command, "--remove", "car"]) == 2
+    assert "name a segmenter" in capsys.readouterr().err
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "filled" in said and "nothing to fill" not in said and "confidence" not in said
+    assert np.array_equal(np.asarray(Image.open(folder / "out.png"))[~hole], np.asarray(photo)[~hole])
 
 
 def test_a_folder_with_masks_by_stem(run, folder, photo, hole):

@@ -1,5 +1,7 @@
 """SGENetConfig: typed, validated, and the same after a round trip through JSON."""
 
+import json
+
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
@@ -58,3 +60,12 @@ def test_a_slip_in_a_name_is_refused():
     with pytest.raises(ValueError, match="did you mean `tau_proportions`"):
         SGENetConfig(tau_propotions=(0.1,) * 5)
     assert SGENetConfig(my_note="kept as transformers keeps it").my_note
+
+
+def test_a_checkpoint_without_the_key_keeps_its_hard_reliability(tmp_path):
+    """Checkpoints from before `reliability_smoothing` were trained on the paper's M."""
+    SGENetConfig(reliability_smoothing=5).save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values.pop("reliability_smoothing") == 5
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert SGENetConfig.from_pretrained(tmp_path).reliability_smoothing == 1

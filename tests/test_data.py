@@ -579,6 +579,8 @@ def test_classes_are_counted_without_void(toy_rows):
     assert class_counts(unlabelled, labeller=labeller).tolist() == [0, 0, 4096, 0]
     assert class_counts(samples, labeller=labeller).tolist() == [0, 4096, 0, 2048]
     assert class_counts(samples, labeller=labeller, labeller_only=True).tolist() == [0, 0, 8192, 0]
+    smaller = InpaintingDataset([row], size=32, resize_shorter=64, num_labels=4)  # stored labels are whole photos
+    assert class_counts(smaller, labeller=labeller, labeller_only=True).tolist() == [0, 0, 4096, 0]
 
 
 def test_missing_shards_are_noticed(street, tmp_path):

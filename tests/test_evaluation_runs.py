@@ -219,6 +219,25 @@ def test_a_segmenter_speaks_the_language_of_the_data(segmenter):
         network.class_ids(["ocean", "moon"])
 
 
+def test_labels_of_other_classes_are_not_scored(tmp_path, capsys):
+    """The same ids would mean other things: a facade is no pole."""
+    torch.manual_seed(0)
+    others = dict(enumerate(reversed(TOY.classes)))
+    foreign = SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=others)
+    SGENetModel(foreign).save_pretrained(tmp_path / "foreign")
+    own = SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=dict(enumerate(TOY.classes)))
+    SGENetModel(own).save_pretrained(tmp_path / "own")
+    options = ["--data", "toy:4", "--splits", "train", "--masks", "centre-24", "--size", "64", "--resamples", "0"]
+    names = [f"{name}={tmp_path / name}" for name in ("foreign", "own")]
+    assert run.main([*names, *options, "--out", str(tmp_path / "out")]) == 0
+    assert "foreign on toy:4: their classes are not the data's" in capsys.readouterr().err
+    rows = {row["system"]: row for row in json.loads((tmp_path / "out/result.json").read_text())["results"]}
+    assert rows["foreign"]["psnr"] > 0 and rows["foreign"].get("hole_mean_iou") is None
+    assert rows["own"]["hole_mean_iou"] is not None
+    with pytest.raises(ValueError, match="its labels cannot guide it"):
+        run.main([f"oracle:{tmp_path / 'foreign'}", *options, "--out", str(tmp_path / "oracle")])
+
+
 def test_nearest_predicted_label_never_sees_true_ones(checkpoint):
     pytest.importorskip("scipy", reason="scipy is not installed")
     rng = np.random.default_rng(0)

@@ -64,10 +64,13 @@ def test_tables_and_figures_come_from_one_command_and_twice_the_same(checkpoints
     assert "`gatedconv`" in pages["table_1.md"] and "{tau_reading" not in pages["table_1.md"]
     assert "| SGE-Net (`sgenet`) |" in pages["table_3.md"] and "GatedConv" not in pages["table_3.md"]
     assert "| Auto-segs (`sgenet_auto`) |" in pages["table_5.md"]
+    contests = json.loads((out / "result.json").read_text())["complexity"]
+    fighters = {win["system"] for entry in contests for win in entry["wins"]}
+    assert "sgenet" in fighters and "sgenet_auto" not in fighters and not any("{" in name for name in fighters)
     assert "sgenet{tau_reading: max}" in pages["ablations.md"] and "basenet" not in pages["ablations.md"]
     pictures = {path.name for path in out.rglob("*.png")}
     assert {"figure_1.png", "figure_5.png", "figure_6_7.png", "figure_9.png", "figure_11.png"} <= pictures
-    front = Image.open(out / "figures" / "front_toy-6_train_centre-24_toy.png")
+    front = Image.open(out / "figures" / "front_toy_6_train_centre-24_toy.png")
     assert len(front.convert("RGB").getcolors(maxcolors=10**6)) > 6, "a dot in a colour of its own for each system"
 
     lost = sorted((out / "images").glob("*sgnet*.parquet"))

@@ -10,6 +10,7 @@ import pytest
 from hub_server import HubServer
 from huggingface_hub import SpaceCard
 
+from sgenet_hf import EdgeConnectConfig, EdgeConnectModel, GatedConvConfig, GatedConvModel
 from sgenet_hf.cli import main
 from sgenet_hf.space import write_space_folder
 
@@ -115,7 +116,18 @@ def test_what_cannot_be_deployed_is_said(checkpoint, tmp_path, capsys):
     assert "no folder and no Hub id" in capsys.readouterr().err
     assert main(["deploy-space", REPO_ID, "--model", str(checkpoint), "--compare", f"final={checkpoint}"]) == 2
     assert "'final' cannot name a second network" in capsys.readouterr().err
+    for name, network in {
+        "gated": GatedConvModel(GatedConvConfig(width=8)),
+        "edges": EdgeConnectModel(EdgeConnectConfig(width=4, num_blocks=1)),
+    }.items():
+        network.save_pretrained(tmp_path / name)
+        shutil.copy(checkpoint / "LICENSE", tmp_path / name)
+    assert main(["deploy-space", REPO_ID, "--model", str(tmp_path / "gated")]) == 2
+    assert "model type 'sgenet'" in capsys.readouterr().err
+    assert main(["deploy-space", REPO_ID, "--model", str(checkpoint), "--compare", f"e={tmp_path / 'edges'}"]) == 2
+    assert "needs scikit-image" in capsys.readouterr().err
     (checkpoint / "LICENSE").unlink()
+    (checkpoint.parent / "LICENSE").write_text("of something else")
     assert main(["deploy-space", REPO_ID, "--model", str(checkpoint)]) == 2
     assert "holds no LICENSE" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("precious")
