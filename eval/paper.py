@@ -120,6 +120,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--features", help="Hub id or folder of the network for distances")
     parser.add_argument("--segmenter", help="Hub id or folder of the segmenter of Table 4")
+    parser.add_argument("--mask-files", help="folder of irregular mask files (white = hole); generated without it")
+    parser.add_argument("--fid", nargs="?", const="", metavar="WEIGHTS", help="the published FID; as in eval.run")
+    parser.add_argument("--lpips", metavar="WEIGHTS", help="weights of LPIPS; as in eval.run")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the networks run")
     parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets and of the intervals")
     parser.add_argument("--limit", type=int, help="photos of each split, evenly spread (default: all)")
@@ -133,11 +137,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     out = arguments.out
     systems = [*systems_of(arguments.checkpoints, not arguments.no_variants), *arguments.also]
-    same = ["--size", str(arguments.size), "--seed", str(arguments.seed)]
+    same = ["--size", str(arguments.size), "--seed", str(arguments.seed), "--device", arguments.device]
     if arguments.limit is not None:
         same += ["--limit", str(arguments.limit)]
+    same += ["--mask-files", arguments.mask_files] if arguments.mask_files else []
     judged = ["--segmenter", arguments.segmenter] if arguments.segmenter else []
     scored = [*judged, *(["--features", arguments.features] if arguments.features else [])]
+    scored += ["--fid", *filter(None, [arguments.fid])] if arguments.fid is not None else []
+    scored += ["--lpips", arguments.lpips] if arguments.lpips else []
     scored += ["--resamples", str(arguments.resamples)]
     names = [system.partition("=")[0] for system in systems]
     has_reference = REFERENCE in names

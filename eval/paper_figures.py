@@ -111,6 +111,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
     parser.add_argument("--split", default="report")
     parser.add_argument("--masks", default="centre-96", help="mask set")
+    parser.add_argument("--mask-files", help="folder of irregular mask files; generated without it")
     parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets")
     parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
@@ -132,6 +133,7 @@ def main(argv: list[str] | None = None) -> int:
         size=arguments.size,
         seed=arguments.seed,
         limit=arguments.limit,
+        mask_files=arguments.mask_files,
     )
     shown = spread(len(samples), arguments.shown)
     rows, grid = [], []

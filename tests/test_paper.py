@@ -39,7 +39,7 @@ def checkpoints(tmp_path_factory) -> Path:
 
 def command(checkpoints: Path, features: Path, out: Path) -> list[str]:
     options = ["--data", "toy:6", "--split", "train", "--masks", "centre-24", "--size", "64", "--resamples", "20"]
-    return ["--checkpoints", str(checkpoints), *options, "--features", f"tiny={features}", "--out", str(out)]
+    return ["--checkpoints", str(checkpoints), "--device", "cpu", *options, "--features", f"tiny={features}", "--out", str(out)]
 
 
 def without_time(value):
