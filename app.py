@@ -241,7 +241,7 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
             gr.Markdown(FORMATS, elem_classes="note")
             summary = gr.HTML('<p class="note">The result appears here.</p>', elem_id="summary")
             say = gr.Button("Say what belongs there", elem_id="say")
-            with gr.Group(visible=False, elem_id="prompt") as prompt_box:
+            with gr.Column(visible=False, elem_id="prompt") as prompt_box:
                 names = gr.Radio(
                     handlers.classes,
                     label="What belongs there",
@@ -249,11 +249,12 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
                     elem_id="prompt-class",
                 )
                 prompt_editor = make_editor("Paint what belongs there", "prompt-editor")
-                with gr.Row():
-                    start = gr.Button("Start from the network's own map", elem_id="prompt-own")
+                with gr.Row(equal_height=True):
+                    start = gr.Button("Start from its own map", elem_id="prompt-own")
                     again = gr.Button("Fill as painted", variant="primary", elem_id="prompt-run")
+            compared = []
             if len(handlers.networks) > 1:
-                build_comparison(handlers, [editor, photo_file, exact, *options])
+                compared = build_comparison(handlers, [editor, photo_file, exact, *options])
     samples = gr.Dataset(
         label="Examples, drawn by this project",
         components=[gr.Image(render=False)],
@@ -286,13 +287,15 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
     for button, painted in ((run, []), (again, [prompt_editor])):
         filled = button.click(handlers.fill, [*hole, *options, *painted], **asked)
         filled.success(None, js="() => window.bringResultIntoView()", **PAGE_ONLY)
+        if compared:  # an older fill beside the new one would contradict it
+            filled.success(lambda: (None, ""), None, compared, show_progress="hidden", **PAGE_ONLY)
     say.click(handlers.open_prompt, [photo_file, slider, last], [prompt_box, prompt_editor], **PAGE_ONLY)
     start.click(handlers.start_from_own_map, [photo_file, slider, last], prompt_editor, **PAGE_ONLY)
     names.input(handlers.choose_class, names, prompt_editor, show_progress="hidden", **PAGE_ONLY)
 
 
-def build_comparison(handlers: Handlers, inputs: list[Any]) -> None:
-    """Adds the choice among the networks that the server's owner allows, and both results."""
+def build_comparison(handlers: Handlers, inputs: list[Any]) -> list[Any]:
+    """Adds the choice among the networks that the server's owner allows, and both results, which it returns."""
     others = [name for name in handlers.networks if name != handlers.name]
     with gr.Accordion("Compare with another network", open=False, elem_id="compare"):
         choice = gr.Radio(others, value=others[0], label="The other network", elem_id="compare-with")
@@ -300,6 +303,7 @@ def build_comparison(handlers: Handlers, inputs: list[Any]) -> None:
         slider = make_slider("Left and right", "compare-result")
         compared = gr.HTML(elem_id="compared")
     button.click(handlers.compare, [*inputs, choice], [slider, compared], **PAGE_ONLY, **ONE_AT_A_TIME)
+    return [slider, compared]
 
 
 def build_batch_tab(handlers: Handlers) -> None:

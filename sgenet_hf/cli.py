@@ -91,8 +91,11 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
     )
     if arguments.remove:
         inpainter.class_ids(arguments.remove)  # an unknown name would fail for every photo
-    if arguments.all_scales and not inpainter.classes:
-        raise ValueError(f"--all-scales: {arguments.model} names no classes and has no scales to show.")
+    if (arguments.all_scales or arguments.min_confidence) and not inpainter.classes:
+        raise ValueError(
+            f"{arguments.model} names no classes, so it has no confidence and no scales to show: leave out "
+            "--all-scales and --min-confidence."
+        )
     filled, doubtful = 0, []
     with tqdm(total=len(tasks), unit="photo", disable=None if len(tasks) > 1 else True) as bar:
         for task in tasks:
@@ -166,18 +169,19 @@ def masks_command(arguments: argparse.Namespace) -> int:
 
 def info_command(arguments: argparse.Namespace) -> int:
     """`sgenet info`: what a checkpoint is, and what it costs to run."""
-    model = load_model(arguments.checkpoint, device="cpu", network=SGENetModel)
+    model = load_model(arguments.checkpoint, device="cpu")
     config: Any = model.config
+    of_the_paper = isinstance(model, SGENetModel)
     facts = {
-        "network": network_name(config),
+        "network": network_name(config) if of_the_paper else type(model).__name__.removesuffix("Model"),
         "parameters": f"{model.num_parameters():,}",
         "type": str(model.dtype).removeprefix("torch."),
         "GFLOP at 256x256": f"{count_flop(model) / 1e9:.1f} (2 x MAC)",
-        "channels": " ".join(map(str, config.widths)),
+        "channels": " ".join(map(str, config.widths)) if of_the_paper else str(config.width),
         "trained at": f"{config.image_size}x{config.image_size}",
-        "classes": ", ".join(f"{index} {name}" for index, name in sorted(config.id2label.items())),
+        "classes": ", ".join(f"{index} {name}" for index, name in sorted(config.id2label.items())) or "none",
     }
-    if config.confidence_evaluation:
+    if of_the_paper and config.confidence_evaluation:
         facts["reliability"] = (
             f"tau reading {config.tau_reading}, proportions {' '.join(map(str, config.tau_proportions))} "
             f"(scale 4 to 0), first {config.first_reliability}, from {config.reliability_source}"

@@ -287,7 +287,7 @@ class Handlers:
             # Gradio copies the files before it asks for the next value; only then does the folder go.
             yield (
                 (photo_file if as_it_is else photo.image(), after),
-                describe(result, int(feather)),
+                describe(result, int(feather), prompted=prompt is not None),
                 gr.update(value=after, interactive=True),
                 gr.update(value=own and str(own), interactive=own is not None, **self._own_label(own)),
                 show_thoughts(result, self.palette),

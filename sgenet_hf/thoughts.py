@@ -79,8 +79,13 @@ def share_changed(result: InpaintingResult) -> float:
     return float(changed[hole_at(result, (width, height))].mean())
 
 
-def show_verdict(result: InpaintingResult) -> str:
-    """Returns one sentence that sums up how sure the network is, and the table of classes, as HTML; "" if no hole."""
+def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
+    """Returns one sentence that sums up how sure the network is, and the table of classes, as HTML; "" if no hole.
+
+    Args:
+        result: A filled photo.
+        prompted: Somebody said what belongs there, at least in places.
+    """
     if not result.mask.any():
         return ""
     if result.score is None:
@@ -89,9 +94,11 @@ def show_verdict(result: InpaintingResult) -> str:
     classes = classes_in_hole(result)
     sentence = (
         f"The network is <strong>{verdict}</strong> what belongs in the hole ({result.score:.0%} confidence on "
-        f"average): mostly {html.escape(classes[0].name)}, and between the coarsest and the finest scale it changed "
-        f"its mind about {share_changed(result):.0%} of it."
+        f"average, the hole's rim left out): mostly {html.escape(classes[0].name)}, and between the coarsest and the "
+        f"finest scale it changed its mind about {share_changed(result):.0%} of it."
     )
+    if prompted:
+        sentence += " Where you painted, that is how well what you asked for fits in its view."
     rows = "".join(
         f'<tr><th scope="row">{html.escape(item.name)}</th><td>{item.share:.1%}</td>'
         f"<td>{item.confidence:.0%}</td></tr>"
@@ -103,12 +110,12 @@ def show_verdict(result: InpaintingResult) -> str:
     )
 
 
-def describe(result: InpaintingResult, feather: int) -> str:
+def describe(result: InpaintingResult, feather: int, prompted: bool = False) -> str:
     """Returns what stands under the result: the verdict, warnings, and what was done, as HTML."""
     height, width = result.mask.shape
     others = f"those within {feather} pixels of the hole blended, all others" if feather else "all others"
     warnings = "".join(f'<p class="warning">{html.escape(warning)}</p>' for warning in result.warnings)
-    verdict = show_verdict(result)
+    verdict = show_verdict(result, prompted)
     return (
         f'<div role="status">{verdict}{CAVEAT if verdict else ""}{warnings}'
         f'<p class="note">{result.mask.sum():,} of {width} x {height} pixels filled ({result.mask.mean():.1%}); '

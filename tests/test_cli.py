@@ -156,6 +156,8 @@ def test_a_compared_system_fills_and_says_what_it_cannot(folder, tmp_path, capsy
     assert "name a segmenter" in capsys.readouterr().err
     assert main(command) == 0
     said = capsys.readouterr().out
+    assert main(["info", str(gated)]) == 0
+    assert "GatedConv" in capsys.readouterr().out
     assert "filled" in said and "nothing to fill" not in said and "confidence" not in said
     assert np.array_equal(np.asarray(Image.open(folder / "out.png"))[~hole], np.asarray(photo)[~hole])
 

@@ -39,7 +39,8 @@ def checkpoints(tmp_path_factory) -> Path:
 
 def command(checkpoints: Path, features: Path, out: Path) -> list[str]:
     options = ["--data", "toy:6", "--split", "train", "--masks", "centre-24", "--size", "64", "--resamples", "20"]
-    return ["--checkpoints", str(checkpoints), "--device", "cpu", *options, "--features", f"tiny={features}", "--out", str(out)]
+    options += ["--device", "cpu", "--features", f"tiny={features}"]
+    return ["--checkpoints", str(checkpoints), *options, "--out", str(out)]
 
 
 def without_time(value):
