@@ -75,9 +75,9 @@ class Results:
         changed = " with uncommitted changes" if commit["dirty"] else ""
         self.sources.append(f"`{path.name}`: commit {commit['sha']}{changed}, finished {record['finished']}")
 
-    def has_row(self, system: str) -> bool:
-        """Whether a system stands in all tables: no other look at one, and no variant unless `--rows` places it."""
-        return system in self.rows or not (is_aside(system) or is_variant(system))
+    def has_row(self, system: str, paper_rows: Iterable[str] = ()) -> bool:
+        """Whether a system stands in a table: no other look at one, and no variant unless `--rows` places it there."""
+        return bool(set(self.rows.get(system, [])) & set(paper_rows)) or not (is_aside(system) or is_variant(system))
 
     def rows_of(self, system: str, paper_rows: Iterable[str]) -> list[str]:
         """Rows of a table that a system stands in: given ones, else the paper's of its name, else one of its own."""
@@ -171,7 +171,7 @@ def table_1(results: Results, paper: Mapping) -> str:
     scores = ("psnr", "ssim", "hole_psnr", "hole_ssim", "lpips", "hole_lpips", "hole_sharpness_ratio", *DISTANCES)
     parts = []
     for place in results.lines:
-        systems = [name for name in painters(results, place) if results.has_row(name)]
+        systems = [name for name in painters(results, place) if results.has_row(name, paper["1"]["rows"])]
         if systems:
             parts.append(titles_of(place, results) + scores_table(results, place, paper["1"], scores, systems, False))
     return "\n".join(parts)
@@ -248,7 +248,7 @@ def table_4(results: Results, paper: Mapping) -> str:
         beside = paper_columns(place, paper["4"]["columns"])
         rows, found = [], set()
         for system, line in lines.items():
-            if not (results.has_row(system) or system.startswith("nearest_")):
+            if not (results.has_row(system, paper["4"]["rows"]) or system.startswith("nearest_")):
                 continue
             after = {name: line.get(f"segmenter_{name}") for name in own}
             ends = {name: (line.get("intervals") or {}).get(f"segmenter_{name}") for name in own}

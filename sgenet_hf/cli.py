@@ -198,7 +198,8 @@ def count_flop(model: PreTrainedModel, side: int = 256) -> int:
     photo = torch.zeros(1, 3, side, side, device=device, dtype=dtype)
     hole = torch.zeros(1, 1, side, side, device=device, dtype=dtype)
     hole[..., side // 4 : -side // 4, side // 4 : -side // 4] = 1
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    # Not inference_mode: under the counter it hides what spectral norm parametrizes.
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(photo, hole)
     return counter.get_total_flops()
 

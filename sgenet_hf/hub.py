@@ -305,6 +305,8 @@ def results_of(file: Path) -> list[EvalResult]:
             task_type="image-to-image",
             dataset_type=row["data"],
             dataset_name=f"{row['data']} ({row['domain']}, N = {row['n']}, hole {row['masks']})",
+            # What tells entries of one data set and split apart; without it the Hub takes them for one.
+            dataset_config=f"{row['domain']}, {row['masks']}",
             dataset_split=row["split"],
             metric_type=kind,
             metric_name=name,

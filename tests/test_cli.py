@@ -11,7 +11,14 @@ from PIL import Image
 from transformers.utils import logging as transformers_logging
 
 import sgenet_hf
-from sgenet_hf import GatedConvConfig, GatedConvModel, Inpainter, SGENetImageProcessor
+from sgenet_hf import (
+    EdgeConnectConfig,
+    EdgeConnectModel,
+    GatedConvConfig,
+    GatedConvModel,
+    Inpainter,
+    SGENetImageProcessor,
+)
 from sgenet_hf.cli import main
 from sgenet_hf.masks import evaluation_mask, mask_set_sha256
 
@@ -154,10 +161,12 @@ def test_a_compared_system_fills_and_says_what_it_cannot(folder, tmp_path, capsy
     assert "names no classes" in capsys.readouterr().err and not (folder / "out.png").exists()
     assert main([*command, "--remove", "car"]) == 2
     assert "name a segmenter" in capsys.readouterr().err
+    EdgeConnectModel(EdgeConnectConfig(width=4, num_blocks=1)).save_pretrained(tmp_path / "edges")
+    for name, other in (("GatedConv", gated), ("EdgeConnect", tmp_path / "edges")):
+        assert main(["info", str(other)]) == 0
+        assert name in capsys.readouterr().out
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert main(["info", str(gated)]) == 0
-    assert "GatedConv" in capsys.readouterr().out
     assert "filled" in said and "nothing to fill" not in said and "confidence" not in said
     assert np.array_equal(np.asarray(Image.open(folder / "out.png"))[~hole], np.asarray(photo)[~hole])
 

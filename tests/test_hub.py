@@ -188,9 +188,17 @@ def test_the_bundled_checkpoint_brings_its_terms_training_and_scores(tmp_path):
     card = ModelCard.load(tmp_path / "out" / "README.md")
     record = json.loads((BUNDLED["street"] / "evaluation.json").read_text())
     ours = [row for row in record["results"] if row["system"] == "street"]
-    scores = {(result.dataset_split, result.metric_type, result.metric_value) for result in card.data.eval_results}
+    scores = {
+        (
+            result.dataset_split,
+            result.dataset_name.split("(")[1].split(",")[0],
+            result.metric_type,
+            result.metric_value,
+        )
+        for result in card.data.eval_results
+    }
     for row in ours:
-        assert (row["split"], "psnr", round(row["hole_psnr"], 4)) in scores
+        assert (row["split"], row["domain"], "psnr", round(row["hole_psnr"], 4)) in scores
     assert "None were given" not in card.content
     assert first_paragraph(BUNDLED["street"] / "TRAINING.md") in card.content
     for name in ("LICENSE", "TRAINING.md", "evaluation.json"):
@@ -204,7 +212,10 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     figure = {"n": 4, "pearson": -0.5, "spearman": -0.61, "partial_given_texture": -0.32, "risk_coverage": curve}
     calibration = {"accuracy": 0.805, "mean_confidence": 0.9, "expected_calibration_error": 0.0954}
     record = {"set": {"split": "report", "masks": "centre-96"}}
-    confidence = record | {"figure_8": {"town": figure}, "calibration": {"town": calibration}}
+    confidence = record | {
+        "figure_8": {"town": figure, "wood": figure},
+        "calibration": {"town": calibration, "wood": {}},
+    }
     (folder / "confidence.json").write_text(json.dumps(confidence))
     share = {"value": 0.523, "interval": None}
     asked = {"sky": {"pixels": 9, "as_asked": share, "anyway": {"value": None, "interval": None}}}
@@ -216,6 +227,8 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     (folder / "prompts.json").write_text(json.dumps(prompts))
     text = (write_hub_folder(folder, tmp_path / "out", REPO_ID, license_file=license_file) / "README.md").read_text()
     assert "| town | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 | 80.5 % | 90.0 % | 0.095 |" in text
+    assert "| wood | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 |  | |  |" in text, "nobody labelled the wood"
+    assert "| town | 52.3 % | 52.3 % | 52.3 % |" in text
     assert "| town | 4 | sky | 52.3 % |  |" in text and "(`deeplab`)" in text
     assert (tmp_path / "out" / "prompts.json").is_file()
     plain = write_hub_folder(tiny_checkpoint, tmp_path / "plain", REPO_ID, license_file=license_file) / "README.md"

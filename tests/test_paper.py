@@ -64,7 +64,7 @@ def test_tables_and_figures_come_from_one_command_and_twice_the_same(checkpoints
     assert {"table_1.md", "table_3.md", "table_4.md", "table_5.md", "ablations.md"} <= set(pages)
     assert "`gatedconv`" in pages["table_1.md"] and "{tau_reading" not in pages["table_1.md"]
     assert "| SGE-Net (`sgenet`) |" in pages["table_3.md"] and "GatedConv" not in pages["table_3.md"]
-    assert "| Auto-segs (`sgenet_auto`) |" in pages["table_5.md"]
+    assert "| Auto-segs (`sgenet_auto`) |" in pages["table_5.md"] and "sgenet_auto" not in pages["table_1.md"]
     contests = json.loads((out / "result.json").read_text())["complexity"]
     fighters = {win["system"] for entry in contests for win in entry["wins"]}
     assert "sgenet" in fighters and "sgenet_auto" not in fighters and not any("{" in name for name in fighters)
