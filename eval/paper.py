@@ -80,7 +80,7 @@ def draw_fronts(result: Path, out: Path) -> None:
     places: dict[tuple[str, ...], dict[str, Sequence[tuple[float, float]]]] = {}
     for line in json.loads(result.read_text(encoding="utf-8"))["results"]:
         distance = next((name for name in line if name.startswith("FD-")), None)
-        if distance is None or line.get("hole_psnr") is None or line["system"] == "truth" or "{" in line["system"]:
+        if distance is None or line.get("hole_psnr") is None or line["system"] == "truth" or is_aside(line["system"]):
             continue
         place = tuple(line[key] for key in ("data", "split", "masks", "domain"))
         label = f"{distance}, smaller is better"
