@@ -133,8 +133,9 @@ def test_evaluation_runs_the_folder_with_labels_only_where_there_are_some(system
         assert loaded.num_labels is None and filled.labels is None
         with pytest.raises(ValueError, match="no oracle"):
             load_system(f"oracle:{tmp_path}")
+    assert type(load_model(tmp_path)) is type(AutoModel.from_pretrained(tmp_path))
     with pytest.raises(CheckpointError, match="model type 'sgenet'"):
-        load_model(tmp_path)  # what SGE-Net's own tools expect
+        load_model(tmp_path, network=SGENetModel)  # what SGE-Net's own tools expect
 
 
 def gigaflops(model: torch.nn.Module) -> float:

@@ -35,6 +35,9 @@ ARROWS: dict[str, set[str]] = {
     "baseline_spgnet": {"modeling_sgenet"},
     "regions": {"masks"},
     "pipeline": {
+        "baseline_edgeconnect",
+        "baseline_gatedconv",
+        "baseline_spgnet",
         "configuration_sgenet",
         "image_processing_sgenet",
         "masks",
@@ -47,8 +50,17 @@ ARROWS: dict[str, set[str]] = {
     "canvas": {"image_processing_sgenet", "photos"},
     "thoughts": {"canvas", "masks", "pipeline", "visualization"},
     "batches": {"photos", "pipeline", "thoughts"},
-    "page": {"batches", "canvas", "image_processing_sgenet", "photos", "pipeline", "thoughts", "visualization"},
-    "space": {"pipeline"},
+    "page": {
+        "batches",
+        "canvas",
+        "image_processing_sgenet",
+        "modeling_sgenet",
+        "photos",
+        "pipeline",
+        "thoughts",
+        "visualization",
+    },
+    "space": {"baseline_edgeconnect", "modeling_sgenet", "pipeline"},
     "hub": {"configuration_sgenet", "image_processing_sgenet", "modeling_sgenet", "pipeline"},
     # Data.
     "catalog": {"toy"},
@@ -80,7 +92,7 @@ ARROWS: dict[str, set[str]] = {
         "training_arguments",
     },
     # The command line.
-    "cli": {"data", "hub", "masks", "photos", "pipeline", "prepare", "space", "visualization"},
+    "cli": {"data", "hub", "masks", "modeling_sgenet", "photos", "pipeline", "prepare", "space", "visualization"},
 }
 TRAVEL_WITH_CHECKPOINTS = (
     "configuration_sgenet",
