@@ -128,7 +128,7 @@ class PhotoFile(gr.Image):
 
 class FilledPicture(gr.Image):
     """An image box for results of programs, lossless. Gradio would encode a picture twice, once for its name, and
-    hard: a third of what a request costs beside the network."""
+    slowly."""
 
     is_template = True
 

@@ -4,6 +4,7 @@ Protocol: shorter side 256, centre crop 256 (or another `size`, for both), rows 
 i of the named mask set for row i. Two people who see the same hashes had the same crops and the same holes.
 """
 
+import argparse
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,3 +134,27 @@ class EvaluationSet(Sequence[Sample]):
             "class_names": self.class_names,
             "domains": sorted(domains),
         }
+
+
+def add_set_options(parser: argparse.ArgumentParser, split: str = "report") -> None:
+    """Adds the options that say which photos and holes; see `samples_of`."""
+    parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
+    parser.add_argument("--split", default=split)
+    parser.add_argument("--masks", default="centre-96", help="mask set")
+    parser.add_argument("--mask-files", help="folder of irregular mask files; generated without it")
+    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of whatever is drawn at random")
+    parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
+
+
+def samples_of(arguments: argparse.Namespace) -> EvaluationSet:
+    """The photos and holes that the options of `add_set_options` name."""
+    return EvaluationSet(
+        arguments.data,
+        arguments.split,
+        arguments.masks,
+        size=arguments.size,
+        seed=arguments.seed,
+        limit=arguments.limit,
+        mask_files=arguments.mask_files,
+    )

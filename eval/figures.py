@@ -1,6 +1,6 @@
 """Fills to look at: one row a photo, one column a system.
 
-    python -m eval.figures telea street --data PREPARED_FOLDER --split dev --masks centre-96 --count 24 \
+    python -m eval.figures telea street --data PREPARED_FOLDER --split dev --masks centre-96 --limit 24 \
         --segmentation --out ../fills.png
 
 The columns: truth, what the systems see, each system's fill, and with `--segmentation` the true labels and each
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from eval.evaluation_set import EvaluationSet, Sample
+from eval.evaluation_set import Sample, add_set_options, samples_of
 from eval.files import write_picture
 from eval.systems import Filled, System, answer, load_system
 from sgenet_hf.visualization import class_palette, colour_labels, panel
@@ -76,13 +76,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m eval.figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="as in eval.run: telea, CHECKPOINT, NAME=...")
-    parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
-    parser.add_argument("--split", default="dev")
-    parser.add_argument("--masks", default="centre-96", help="mask set")
-    parser.add_argument("--mask-files", help="folder of irregular mask files; generated without it")
-    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets")
-    parser.add_argument("--count", type=int, default=24, help="photos, evenly spread over the split")
+    add_set_options(parser, split="dev")
+    parser.set_defaults(limit=24)
     parser.add_argument("--blocks", type=int, default=2, help="blocks of rows side by side")
     parser.add_argument("--cell", type=int, default=192, help="side of one picture on the page, in pixels")
     parser.add_argument("--segmentation", action="store_true", help="show label maps too")
@@ -95,15 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     """Draws the page and writes it."""
     arguments = parse_arguments(argv)
     systems = [load_system(specification, arguments.device) for specification in arguments.systems]
-    samples = EvaluationSet(
-        arguments.data,
-        arguments.split,
-        arguments.masks,
-        size=arguments.size,
-        seed=arguments.seed,
-        limit=arguments.count,
-        mask_files=arguments.mask_files,
-    )
+    samples = samples_of(arguments)
     palette = None
     if arguments.segmentation:
         palette = common_palette(systems, samples.fingerprint()["num_labels"])

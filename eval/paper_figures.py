@@ -21,7 +21,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from eval.confidence import calibration, confidence_bins, correlations, risk_coverage, scale_numbers
-from eval.evaluation_set import EvaluationSet, Sample, spread
+from eval.evaluation_set import Sample, add_set_options, samples_of, spread
 from eval.files import write_picture, write_whole
 from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
@@ -56,7 +56,7 @@ def look(
         confidence = view.confidence[0, 0].float().cpu().numpy()
         hole = functional.max_pool2d(mask, 2**scale, ceil_mode=True)[0, 0].numpy() > 0  # as the network counts it
         row["confidence"].append(float(confidence[hole].astype(np.float64).mean()))
-        pictures[0].append(_as_picture(view.image[0]))
+        pictures[0].append(as_picture(view.image[0]))
         pictures[1].append(colour_labels(view.logits[0].argmax(dim=0).cpu().numpy(), palette))
         pictures[2].append(confidence_heat_map(confidence))
         if view.reliability_mask is None:
@@ -66,7 +66,7 @@ def look(
             reliability = view.reliability_mask[0, 0].cpu().numpy()
             row["unreliable"].append(float((reliability[hole] < 0.5).mean()))
             pictures[3].append(draw_reliability(reliability))
-    filled = np.where(sample.mask[..., None], _as_picture(output.composite[0]), sample.photo)
+    filled = np.where(sample.mask[..., None], as_picture(output.composite[0]), sample.photo)
     labelled = sample.mask & (sample.labels != 255)
     if None not in (own_names := class_names_of(model.config), class_names) and own_names != class_names:
         labelled[:] = False
@@ -78,7 +78,7 @@ def look(
     return row, pictures
 
 
-def _as_picture(image: torch.Tensor) -> np.ndarray:
+def as_picture(image: torch.Tensor) -> np.ndarray:
     """float (3, H, W) in [-1, 1] -> uint8 (H, W, 3)."""
     return image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
@@ -108,13 +108,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m eval.paper_figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="bundled name, folder or Hub id")
-    parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
-    parser.add_argument("--split", default="report")
-    parser.add_argument("--masks", default="centre-96", help="mask set")
-    parser.add_argument("--mask-files", help="folder of irregular mask files; generated without it")
-    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets")
-    parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
+    add_set_options(parser)
     parser.add_argument("--shown", type=int, default=4, help="photos in the picture of Fig. 6 and 7")
     parser.add_argument("--cell", type=int, default=160, help="side of one picture on the page, in pixels")
     parser.add_argument("--device", default="cpu", help="where the network runs")
@@ -126,15 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     """Looks at every photo, writes the numbers and draws the figures."""
     arguments = parse_arguments(argv)
     model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
-    samples = EvaluationSet(
-        arguments.data,
-        arguments.split,
-        arguments.masks,
-        size=arguments.size,
-        seed=arguments.seed,
-        limit=arguments.limit,
-        mask_files=arguments.mask_files,
-    )
+    samples = samples_of(arguments)
     shown = spread(len(samples), arguments.shown)
     rows, grid = [], []
     for position, sample in enumerate(tqdm(samples, desc="figures", unit="photo")):

@@ -30,7 +30,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from eval.columns import paper_rows_named, system_name
-from eval.evaluation_set import EvaluationSet, Sample, spread
+from eval.evaluation_set import EvaluationSet, Sample, add_set_options, samples_of, spread
 from eval.figures import Cells, captioned_panel, common_palette, fill_cells, label_cells
 from eval.files import write_picture, write_whole
 from eval.judges import load_judges
@@ -272,13 +272,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m eval.paper_panels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="as in eval.run: telea, CHECKPOINT, NAME=...")
-    parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
-    parser.add_argument("--split", default="report")
-    parser.add_argument("--masks", default="centre-96", help="mask set")
-    parser.add_argument("--mask-files", help="folder of irregular mask files; generated without it")
-    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets")
-    parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
+    add_set_options(parser)
     parser.add_argument("--segmenter", help="Hub id or folder of a network that segments the fills (Fig. 9)")
     parser.add_argument(
         "--reference", help="whose failures Fig. 11 shows (default: SGE-Net, else the first checkpoint)"
@@ -307,15 +301,7 @@ def main(argv: list[str] | None = None) -> int:
         source = arguments.systems[names.index(guided)].removeprefix(f"{guided}=")
         oracle = load_system(f"oracle:{guided}=oracle:{source}", arguments.device)
     judges = load_judges([], None, None, arguments.segmenter, arguments.device)
-    samples = EvaluationSet(
-        arguments.data,
-        arguments.split,
-        arguments.masks,
-        size=arguments.size,
-        seed=arguments.seed,
-        limit=arguments.limit,
-        mask_files=arguments.mask_files,
-    )
+    samples = samples_of(arguments)
     facts = samples.fingerprint()
     labels = labels_for(systems, facts, judges.segmenter)
     shown = spread(len(samples), arguments.shown)

@@ -24,10 +24,10 @@ import torch
 from tqdm import tqdm
 
 from eval.columns import markdown_rows
-from eval.evaluation_set import EvaluationSet, Sample, spread
+from eval.evaluation_set import Sample, add_set_options, samples_of, spread
 from eval.files import write_picture, write_whole
 from eval.intervals import draw, interval
-from eval.paper_figures import by_domain
+from eval.paper_figures import as_picture, by_domain
 from eval.provenance import now, provenance, weights_sha256
 from eval.segmenter import SegmenterJudge
 from sgenet_hf import SGENetModel
@@ -49,8 +49,7 @@ def fill(model: SGENetModel, sample: Sample, prompt: np.ndarray | None) -> np.nd
         mask=torch.from_numpy(sample.mask)[None, None].float().to(device),
         semantic_prompt=None if prompt is None else torch.from_numpy(prompt)[None].to(device),
     )
-    filled = output.composite[0].add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    return np.where(sample.mask[..., None], filled, sample.photo)
+    return np.where(sample.mask[..., None], as_picture(output.composite[0]), sample.photo)
 
 
 def hole_prompt(sample: Sample, labels: np.ndarray | int) -> np.ndarray:
@@ -124,10 +123,9 @@ def share_cell(share: dict) -> str:
     """A share in percent with its interval."""
     if share["value"] is None:
         return ""
+    ends = share["interval"]
     text = f"{100 * share['value']:.1f}"
-    return (
-        text if share["interval"] is None else text + " [{:.1f}, {:.1f}]".format(*(100 * e for e in share["interval"]))
-    )
+    return text if ends is None else f"{text} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 def markdown(domains: dict[str, dict]) -> str:
@@ -154,12 +152,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m eval.prompts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="bundled name, folder or Hub id of SGE-Net or SG-Net")
-    parser.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT, with labels")
-    parser.add_argument("--split", default="report")
-    parser.add_argument("--masks", default="centre-96", help="mask set")
-    parser.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random mask sets and of the intervals")
-    parser.add_argument("--limit", type=int, help="photos, evenly spread over the split (default: all)")
+    add_set_options(parser)
     parser.add_argument("--segmenter", required=True, help="Hub id or folder; NAME=ID says what to call it")
     parser.add_argument("--classes", nargs="+", required=True, help="names of the classes to prompt with")
     parser.add_argument("--resamples", type=int, default=1000, help="draws for the intervals; 0 for none")
@@ -180,14 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
     if not model.config.semantic_guidance:
         raise SystemExit(f"{arguments.checkpoint} has no semantic guidance (Base-Net): a prompt would do nothing.")
-    samples = EvaluationSet(
-        arguments.data,
-        arguments.split,
-        arguments.masks,
-        size=arguments.size,
-        seed=arguments.seed,
-        limit=arguments.limit,
-    )
+    samples = samples_of(arguments)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if samples.class_names != names:
         raise SystemExit(f"The network's classes ({', '.join(names)}) are not those of {arguments.data}.")

@@ -191,7 +191,7 @@ def test_figure_shows_every_photo_and_system(checkpoint, tmp_path):
     pytest.importorskip("cv2", reason="OpenCV is not installed")
     out = tmp_path / "fills.png"
     options = ["--data", "toy:4", "--split", "train", "--masks", "centre-24", "--size", "64", "--cell", "64"]
-    arguments = ["telea", f"ours={checkpoint}", *options, "--count", "4", "--out", str(out)]
+    arguments = ["telea", f"ours={checkpoint}", *options, "--limit", "4", "--out", str(out)]
     assert figures.main([*arguments, "--blocks", "1"]) == 0
     plain = Image.open(out).size
     assert figures.main([*arguments, "--blocks", "1", "--segmentation"]) == 0
