@@ -137,6 +137,8 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
         scale_range=(data.smallest_scale, 1.0),
         mask_mix=mix,
         prompt_share=data.prompt_share,
+        counterfactual_share=data.counterfactual_share,
+        counterfactual_classes=spec.ids_of(data.counterfactual_classes),
         photometric=data.photometric,
         **common,
     )

@@ -3,8 +3,8 @@
     python -m eval.paper_figures street --data PREPARED_FOLDER --split report --masks centre-96 --out ../figures
 
 Written: `figures.json` (Fig. 6: share of unreliable pixels and gain in confidence per scale; Fig. 8: correlations and
-the risk-coverage curve of each domain, with one row a photo; calibration of the segmentation in the hole),
-`figure_6_7.png` (a few photos, spread evenly: image,
+the risk-coverage curve of each domain, with one row a photo, of the confidence and, where the network estimates it, of
+the expected error; calibration of the segmentation in the hole), `figure_6_7.png` (a few photos, spread evenly: image,
 segmentation, confidence and unreliable pixels, white, at every scale) and `figure_8.png` (confidence against error).
 One kind of hole at a time: across sizes the correlation would be that of the sizes. Pictures of photos that may not be
 passed on must not enter the project: choose `--out` outside of it.
@@ -29,8 +29,12 @@ from eval.plots import scatter
 from eval.provenance import now, provenance, weights_sha256
 from eval.systems import class_names_of
 from sgenet_hf import SGENetModel
+from sgenet_hf.modeling_sgenet import ERROR_SCALE
 from sgenet_hf.pipeline import load_model
 from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
+
+
+CORRELATIONS = ("pearson", "spearman", "partial_given_texture")
 
 
 @torch.inference_mode()
@@ -74,6 +78,14 @@ def look(
     right = finest.logits[0].argmax(dim=0).cpu().numpy() == sample.labels
     row["bins"] = confidence_bins(finest.confidence[0, 0].double().cpu().numpy()[labelled], right[labelled])
     row["hole_l1"] = l1(filled, sample.photo, sample.mask)
+    row["expected_error"] = None
+    if output.expected_error is not None:
+        height, width = sample.mask.shape
+        cells = output.expected_error[0, 0].double().cpu().numpy() / 2  # of [-1, 1] to a share of the range, as L1 is
+        factor = 2**ERROR_SCALE
+        row["expected_error"] = float(
+            cells.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width][sample.mask].mean()
+        )
     row["true_texture"] = gradient_sum(sample.photo, sample.mask) / int(sample.mask.sum())
     return row, pictures
 
@@ -94,13 +106,23 @@ def by_domain(rows: list[dict]) -> dict[str, list[dict]]:
 def figure_8(rows: list[dict]) -> dict:
     """Correlations of confidence and error and the risk-coverage curve of one domain.
 
+    `expected_error` holds the same of the error that the network expects, None where it expects none: it should rise
+    with the error, where confidence should fall. `bias` is its mean less the mean error.
+
     Raises:
         ValueError: If there are fewer than three photos.
     """
     confidence = np.array([row["confidence"][-1] for row in rows])
     error, texture = (np.array([row[key] for row in rows]) for key in ("hole_l1", "true_texture"))
-    curve = {"risk_coverage": risk_coverage(confidence, error)}
-    return {"n": len(rows)} | correlations(confidence, error, texture) | curve
+    facts: dict = {"n": len(rows)} | correlations(confidence, error, texture)
+    facts |= {"risk_coverage": risk_coverage(confidence, error), "expected_error": None}
+    if rows[0].get("expected_error") is not None:
+        expected = np.array([row["expected_error"] for row in rows])
+        facts["expected_error"] = correlations(expected, error, texture) | {
+            "bias": float((expected - error).mean()),
+            "risk_coverage": risk_coverage(-expected, error),
+        }
+    return facts
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -156,7 +178,9 @@ def main(argv: list[str] | None = None) -> int:
             {
                 "figure_6": facts["figure_6"],
                 "figure_8": {
-                    domain: {name: own[name] for name in ("n", "pearson", "spearman", "partial_given_texture")}
+                    domain: {"n": own["n"]}
+                    | {name: own[name] for name in CORRELATIONS}
+                    | {f"expected_{name}": (own["expected_error"] or {}).get(name) for name in CORRELATIONS}
                     for domain, own in facts["figure_8"].items()
                 },
                 "expected_calibration_error": {

@@ -6,6 +6,7 @@ Facts only. `data.py` loads, `layouts.py` reads the published folders, `prepare.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from .toy import TOY_CLASSES
 
@@ -47,6 +48,18 @@ class DatasetSpec:
     @property
     def id2label(self) -> dict[int, str]:
         return dict(enumerate(self.classes))
+
+    def ids_of(self, names: Sequence[str] | None) -> list[int] | None:
+        """Class ids of the names; None stays None.
+
+        Raises:
+            ValueError: If a name is none of the classes.
+        """
+        if names is None:
+            return None
+        if unknown := [name for name in names if name not in self.classes]:
+            raise ValueError(f"{self.name} has no class {', '.join(unknown)}; it has {', '.join(self.classes)}.")
+        return [self.classes.index(name) for name in names]
 
 
 _OUTDOOR_CLASSES = {

@@ -109,6 +109,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                     _say(f"{task.photo.name}: warning: {message}")
                 verdict = "filled" if result.mask.any() else "nothing to fill"
                 verdict = verdict if result.score is None else f"confidence {result.score:.3f}"
+                if result.expected_error is not None:
+                    verdict += f"  expected error {result.expected_error:.1f} of 255"
                 tqdm.write(f"{task.out}  {result.strategy}  hole {result.mask.mean():.2%}  {verdict}")
                 if result.score is not None and result.score < arguments.min_confidence:
                     doubtful.append((result.score, task.out))
@@ -246,8 +248,9 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
     """Writes what the network drew and thought at each scale.
 
     `scale-4-image.png` to `scale-0-image.png`; `-segmentation.png` with the class id as palette index;
-    `-confidence.png`, 255 = sure; `-reliability.png` as the paper draws it, white = unreliable; and `scales.json`
-    with the part of the photo that they show.
+    `-confidence.png`, 255 = sure; `-reliability.png` as the paper draws it, white = unreliable; at scale 2
+    `-expected-error.png` in 8-bit values if the network estimates errors; and `scales.json` with the part of the photo
+    that they show.
 
     Args:
         result: a filled photo.
@@ -265,9 +268,16 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
         }
         if view.reliability is not None:
             pictures["reliability"] = Image.fromarray(draw_reliability(view.reliability))
+        if view.expected_error is not None:
+            pictures["expected-error"] = Image.fromarray(np.rint(view.expected_error).clip(0, 255).astype(np.uint8))
         for name, picture in pictures.items():
             _save(picture, Path(f"{start}-{name}.png"))
-    facts = {"region": list(result.region), "score": result.score, "classes": result.classes}
+    facts = {
+        "region": list(result.region),
+        "score": result.score,
+        "expected_error": result.expected_error,
+        "classes": result.classes,
+    }
     with whole_file(folder / "scales.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 

@@ -50,6 +50,8 @@ class SGENetConfig(PreTrainedConfig):
         first_reliability: M^4 is `"mask"` (1 - mask, as in Fig. 7) or `"evaluated"` like the other scales.
         reliability_source: `"confidence"` is the paper's SCEM. The controls `"ones"` (M = 1 everywhere) and `"known"`
             (M = 1 - mask at all scales) show what evaluation adds over mere extra parameters.
+        error_estimation: Whether a head on the features of scale 2 says how far from the truth the fill may be (not in
+            the paper, whose evaluation asks about the segmentation alone).
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.
@@ -75,6 +77,7 @@ class SGENetConfig(PreTrainedConfig):
     tau_proportions: list[float | int] | tuple[float | int, ...] = (0.5, 0.5, 0.4, 0.3, 0.2)
     first_reliability: Literal["mask", "evaluated"] = "mask"
     reliability_source: Literal["confidence", "ones", "known"] = "confidence"
+    error_estimation: bool = False
     ignore_index: int = 255
     initializer_range: float = 0.02
     label_colors: list[list[int]] | None = None

@@ -23,7 +23,14 @@ from PIL import Image
 
 from .catalog import DATASETS, IGNORE_INDEX, DatasetSpec
 from .layouts import find_images, read_class_file
-from .masks import IrregularMaskFiles, check_mask_mix, evaluation_mask, partial_prompt, training_mask
+from .masks import (
+    IrregularMaskFiles,
+    check_mask_mix,
+    counterfactual_prompt,
+    evaluation_mask,
+    partial_prompt,
+    training_mask,
+)
 from .toy import draw_scene
 
 
@@ -237,6 +244,8 @@ class _SampleMaker:
     mask_mix: Mapping[str, float] | None = None
     irregular_files: IrregularMaskFiles | None = None
     prompt_share: float = 0.0
+    counterfactual_share: float = 0.0
+    counterfactual_classes: Sequence[int] | None = None
     num_labels: int
     ignore_index: int = IGNORE_INDEX
     train: bool = True
@@ -257,6 +266,8 @@ class _SampleMaker:
             )
         if not 0 <= self.prompt_share <= 1:
             raise ValueError(f"prompt_share is a share between 0 and 1, not {self.prompt_share}.")
+        if not 0 <= self.counterfactual_share <= 1:
+            raise ValueError(f"counterfactual_share is a share between 0 and 1, not {self.counterfactual_share}.")
         if not 0 <= self.photometric <= 1:
             raise ValueError(f"photometric is a strength between 0 and 1, not {self.photometric}.")
         if self.mask_mix is not None:
@@ -283,6 +294,10 @@ class _SampleMaker:
         prompt = np.full(labels.shape, -1, dtype=np.int64)
         if self.prompt_share and rng.random() < self.prompt_share:
             prompt = partial_prompt(labels, mask, rng, self.num_labels, IGNORE_INDEX)
+        if self.counterfactual_share and rng.random() < self.counterfactual_share:
+            classes = self.counterfactual_classes or range(self.num_labels)
+            prompt = counterfactual_prompt(mask, rng, classes)
+        rewritten = (prompt >= 0) & (prompt != labels)
         if self.train and self.photometric:
             pixels = relight(pixels, rng, self.photometric)
         return {
@@ -291,6 +306,7 @@ class _SampleMaker:
             "labels": torch.from_numpy(labels.astype(np.int64)),
             "has_labels": torch.tensor(float(label is not None)),
             "semantic_prompt": torch.from_numpy(prompt),
+            "rewritten": torch.from_numpy(rewritten)[None].float(),
             "index": torch.tensor(index, dtype=torch.int64),
         }
 
@@ -338,6 +354,7 @@ class InpaintingDataset(torch.utils.data.Dataset):
         labels: (size, size) int64 class ids, 255 = ignore (everywhere for photos without labels).
         has_labels: float scalar, 1 or 0.
         semantic_prompt: (size, size) int64 class ids inside the hole, -1 = the model decides.
+        rewritten: (1, size, size) float, 1 where the prompt names another class than the label.
         index: int64 scalar, the row.
 
     Args:
@@ -348,7 +365,9 @@ class InpaintingDataset(torch.utils.data.Dataset):
             `size`.
         mask_mix: Weights of the kinds of mask, see `masks.training_mask`.
         irregular_files: Files for irregular masks; generated without them.
-        prompt_share: Share of the samples that carry a partial semantic prompt.
+        prompt_share: Share of the samples that carry a partial semantic prompt of true classes.
+        counterfactual_share: Share of the samples whose prompt is of a class drawn at random, true or not, instead.
+        counterfactual_classes: Ids to draw it from; all without them.
         num_labels: Number of classes; larger ids never enter a prompt.
         ignore_index: The value that means "ignore" in the stored labels; it becomes 255.
         train: False takes the centre crop, unmirrored and unscaled.

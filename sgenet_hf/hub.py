@@ -326,7 +326,8 @@ def findings_in(folder: Path) -> dict[str, Any]:
             (`eval/prompts.py`).
 
     Returns:
-        `confidence`: set, and by source of photos the correlations, the L1 of the surest half and the calibration.
+        `confidence`: set, and by source of photos the correlations, the L1 of the surest half and the calibration;
+            `expected_error` in them the same for the error that the network expects, if it does.
         `prompts`: set, segmenter, and by source of photos the shares read as asked.
     """
     found: dict[str, Any] = {}
@@ -337,6 +338,8 @@ def findings_in(folder: Path) -> dict[str, Any]:
             half = (figure["n"] - 1) // 2  # the surest half of the photos, rounded up
             risks = {name: figure["risk_coverage"][name][half] for name in ("risk", "best_risk", "blind_risk")}
             rows[domain] = figure | risks | {"calibration": record["calibration"][domain]}
+            if expected := figure.get("expected_error"):
+                rows[domain]["expected_error"] = expected | {"risk": expected["risk_coverage"]["risk"][half]}
         found["confidence"] = {"set": record["set"], "rows": rows}
     if (file := folder / "prompts.json").is_file():
         record = json.loads(file.read_text(encoding="utf-8"))

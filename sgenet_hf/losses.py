@@ -189,6 +189,22 @@ def without_prompted(labels: torch.Tensor, semantic_prompt: torch.Tensor, ignore
     return labels.masked_fill(semantic_prompt >= 0, ignore_index)
 
 
+# Expected error -----------------------------------------------------------------------------------------------------
+
+
+def error_estimation_loss(expected: torch.Tensor, error: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+    """Squared difference of the expected and the true mean error of the judged cells, (B,); 0 without such a cell.
+
+    Args:
+        expected: (B, 1, ceil(H / 4), ceil(W / 4)).
+        error: (B, 1, H, W), absolute error of each pixel.
+        judged: (B, 1, H, W), 1 where the error counts.
+    """
+    share = shrink_image(judged, 2)
+    cells = shrink_image(error * judged, 2) / share.clamp(min=1e-6)
+    return masked_mean_per_sample((expected - cells).square(), share)
+
+
 # Eq. 10: the sum ----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -346,6 +346,27 @@ def partial_prompt(
             stroke.flat[start] = True
             chosen |= stroke
     return np.where(chosen & usable, labels, prompt).astype(np.int64)
+
+
+def counterfactual_prompt(
+    mask: np.ndarray, rng: np.random.Generator, classes: Sequence[int], whole_share: float = 0.5
+) -> np.ndarray:
+    """What a user might paint into the hole to have something else there: one class that need not be the true one.
+
+    Args:
+        mask: True = hole, shape (height, width).
+        classes: Ids to draw the class from.
+        whole_share: How often the whole hole is prompted; else a few strokes are.
+
+    Returns:
+        int64 array of shape (height, width): the class id on some hole pixels, -1 = the model decides.
+    """
+    wanted = classes[int(rng.integers(len(classes)))]
+    if rng.random() < whole_share:
+        return np.where(mask, wanted, -1).astype(np.int64)
+    one_class = np.zeros(mask.shape, dtype=np.int64)
+    strokes = partial_prompt(one_class, mask, rng, num_labels=1, whole_share=0) >= 0
+    return np.where(strokes, wanted, -1).astype(np.int64)
 
 
 def _ragged(region: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:

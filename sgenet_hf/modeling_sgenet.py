@@ -4,6 +4,7 @@ The file reads in the order in which the data flows:
 
     photo, mask -> encoder -> context inference (CIM) -> per scale l = 4, 3, 2, 1:
         heads (Eq. 1) -> evaluation (SCEM, Eq. 4) -> guided inference (SGIM, Eq. 3; SGIM+, Eq. 5, 6) -> scale 0: heads
+    beside it, at scale 2: the error that is to be expected (not in the paper)
 
 Symbols of the paper and their names here:
 
@@ -35,6 +36,7 @@ COARSEST = NUM_SCALES - 1
 STRIDE = 2**COARSEST  # sides are padded to a multiple of this
 MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
 NEGATIVE_SLOPE = 0.2
+ERROR_SCALE = 2  # deep enough to know what is there, fine enough to know where
 
 
 @dataclass
@@ -67,6 +69,10 @@ class SGENetOutput(ModelOutput):
         reliability_masks (`tuple` of `torch.Tensor` of shape `(batch_size, 1, height / 2^l, width / 2^l)`):
             M^l of Eq. 4, 1 = reliable, 0 = to be corrected at the next scale. Scale 0's is never fed back. None for
             Base-Net and SG-Net.
+        expected_error (`torch.Tensor` of shape `(batch_size, 1, height / 4, width / 4)`, *optional*):
+            How far the network expects `composite` to be from the true photo in the hole: mean absolute difference of
+            the colours in each cell, in the units of `pixel_values` (127.5 times it in 8-bit values), at least 0. None
+            without `error_estimation`.
     """
 
     loss: torch.FloatTensor | None = None
@@ -75,6 +81,7 @@ class SGENetOutput(ModelOutput):
     logits: tuple[torch.FloatTensor, ...] | None = None
     confidences: tuple[torch.FloatTensor, ...] | None = None
     reliability_masks: tuple[torch.FloatTensor, ...] | None = None
+    expected_error: torch.FloatTensor | None = None
 
     def at_scale(self, scale: int) -> SGENetScale:
         """Returns scale `scale` as the paper counts: 4 is the coarsest, 0 the finest.
@@ -329,6 +336,25 @@ class SGENetHeads(nn.Module):
         return self.image(hidden_states), self.segmentation(hidden_states)
 
 
+class SGENetErrorHead(nn.Module):
+    """Expected absolute error of the fill, (B, 1, h, w), at least 0. The confidence of SCEM knows how sure the
+    *segmentation* is; a brick wall can be certain and yet impossible to repeat. Reads the features, never shapes them.
+    """
+
+    def __init__(self, config: SGENetConfig):
+        super().__init__()
+        width = config.widths[ERROR_SCALE]
+        self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=2, dilation=2)
+        self.out = starting_at(nn.Conv2d(width // 2, 1, 1), config.initializer_range)
+        self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        hidden_states = self.conv1(self.activation(hidden_states.detach()))
+        hidden_states = self.conv2(self.activation(hidden_states))
+        return F.softplus(self.out(self.activation(hidden_states)).float() - 1.5)  # starts at .2, a common error
+
+
 class SGENetPreTrainedModel(PreTrainedModel):
     """Weight initialisation and what `transformers` has to know."""
 
@@ -393,6 +419,7 @@ class SGENetModel(SGENetPreTrainedModel):
         self.heads = nn.ModuleList(SGENetHeads(config, level) for level in range(COARSEST, -1, -1))
         self.steps = nn.ModuleList(SGENetGuidedInference(config, level) for level in range(COARSEST, 0, -1))
         self.evaluation = SGENetConfidenceEvaluation(config) if config.confidence_evaluation else None
+        self.error_head = SGENetErrorHead(config) if config.error_estimation else None
         self.post_init()
 
     def forward(
@@ -435,7 +462,7 @@ class SGENetModel(SGENetPreTrainedModel):
         skips = self.encoder(photo_and_mask)
         hidden_states = self.context_inference(skips[COARSEST])
 
-        images, logits, confidences, reliabilities = [], [], [], []
+        images, logits, confidences, reliabilities, expected_error = [], [], [], [], None
         for index, scale in enumerate(range(COARSEST, -1, -1)):
             size = scale_size(height, width, scale)
             image, scale_logits = self.heads[index](hidden_states)  # Eq. 1
@@ -450,6 +477,8 @@ class SGENetModel(SGENetPreTrainedModel):
             images.append(image[..., : size[0], : size[1]])
             logits.append(scale_logits[..., : size[0], : size[1]])
             confidences.append(confidence[..., : size[0], : size[1]])
+            if scale == ERROR_SCALE and self.error_head is not None:
+                expected_error = self.error_head(hidden_states)[..., : size[0], : size[1]]
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
                 hidden_states = self.steps[index](hidden_states, skips[scale - 1], guidance, reliability, finer)
@@ -461,6 +490,7 @@ class SGENetModel(SGENetPreTrainedModel):
             logits=tuple(logits),
             confidences=tuple(confidences),
             reliability_masks=tuple(reliabilities) or None,
+            expected_error=expected_error,
         )
         return output if self._wants_dict(return_dict) else output.to_tuple()
 
@@ -526,6 +556,9 @@ class SGENetModel(SGENetPreTrainedModel):
         ordered = [results[index] for index in range(len(sizes))]
         full = pixel_values.shape[-2:]
 
+        def stack_one(name: str, scale: int) -> torch.Tensor:
+            return torch.stack([pad_to(sample[name], scale_size(*full, scale)) for sample in ordered])
+
         def stack(name: str) -> tuple[torch.Tensor, ...]:
             return tuple(
                 torch.stack([pad_to(sample[name][index], scale_size(*full, COARSEST - index)) for sample in ordered])
@@ -533,11 +566,12 @@ class SGENetModel(SGENetPreTrainedModel):
             )
 
         return SGENetOutput(
-            composite=torch.stack([pad_to(sample.composite, full) for sample in ordered]),
+            composite=stack_one("composite", 0),
             images=stack("images"),
             logits=stack("logits"),
             confidences=stack("confidences"),
             reliability_masks=None if self.evaluation is None else stack("reliability_masks"),
+            expected_error=None if self.error_head is None else stack_one("expected_error", ERROR_SCALE),
         )
 
 

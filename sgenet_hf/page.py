@@ -149,6 +149,7 @@ def facts_of(result: InpaintingResult) -> dict[str, Any]:
     return {
         "strategy": result.strategy,
         "score": result.score,
+        "expected_error": result.expected_error,
         "classes": {item.name: item.share for item in classes},
         "class_confidence": {item.name: item.confidence for item in classes},
         "changed": share_changed(result) if result.scales else None,
@@ -416,9 +417,10 @@ class Handlers:
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
-            hole, null for an empty mask), the classes in the hole with their shares and with their mean confidence,
-            the share of the hole that changed its mind on the way from coarse to fine, the region (left, top, right,
-            bottom) that the network looked at, warnings, and seconds (in the network, and in all).
+            hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, 0
+            to 255, null without error estimation), the classes in the hole with their shares and with their mean
+            confidence, the share of the hole that changed its mind on the way from coarse to fine, the region (left,
+            top, right, bottom) that the network looked at, warnings, and seconds (in the network, and in all).
         """
         if photo is None or (mask is None and not remove):
             raise user_error("Send a photo, and a mask or the names of classes to remove.")

@@ -41,7 +41,7 @@ from .image_processing_sgenet import (
     shrink_without_leak,
 )
 from .masks import grow_mask
-from .modeling_sgenet import SGENetModel, scale_size
+from .modeling_sgenet import ERROR_SCALE, SGENetModel, scale_size
 from .photos import Photo, SizeError, load_labels, load_mask, load_photo
 from .regions import (
     Box,
@@ -84,6 +84,8 @@ class ScaleView:
         labels: int64 (h, w), the class that it believes in.
         confidence: float32 (h, w), the probability of that class.
         reliability: bool (h, w), True = reliable (Eq. 4); `None` for networks without confidence evaluation.
+        expected_error: float32 (h, w), how far from the truth the finished fill is expected to be, in 8-bit values;
+            only meant in the hole, only at scale 2, `None` elsewhere and for networks without error estimation.
     """
 
     level: int
@@ -91,6 +93,7 @@ class ScaleView:
     labels: np.ndarray
     confidence: np.ndarray
     reliability: np.ndarray | None
+    expected_error: np.ndarray | None = None
 
 
 @dataclass
@@ -105,6 +108,8 @@ class InpaintingResult:
             nothing was filled, or by a system that names no classes.
         scales: coarse to fine; with several holes those of the largest. Empty where `score` is `None`.
         region: the part of the photo that `scales` show.
+        expected_error: mean absolute difference from the true photo that the network expects in the hole, in 8-bit
+            values (0 to 255); `None` if nothing was filled, or by a network without error estimation.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -117,6 +122,7 @@ class InpaintingResult:
     region: Box
     warnings: list[str]
     classes: dict[int, str]
+    expected_error: float | None = None
 
 
 @dataclass
@@ -143,11 +149,13 @@ class Job:
 
 @dataclass
 class RegionFill:
-    """What the network made of a region: float32 (h, w, 3) in [0, 255], its views, and its confidence in the hole."""
+    """What the network made of a region: float32 (h, w, 3) in [0, 255], its views, its confidence in the hole and the
+    error that it expects there."""
 
     pixels: np.ndarray
     scales: list[ScaleView]
     confidence: float | None
+    expected_error: float | None
     weight: int
 
 
@@ -381,18 +389,18 @@ class Inpainter:
         pixels = job.photo.pixels.copy()
         for region, fill in zip(job.regions, fills, strict=True):
             self._paste(pixels, job, region, fill)
-        judged = [(fill.confidence, fill.weight) for fill in fills if fill.confidence is not None]
-        weight = sum(weight for _, weight in judged)
+        weights = [fill.weight for fill in fills]
         shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
         return InpaintingResult(
             image=job.photo.image(pixels),
             mask=job.mask,
             strategy=job.strategy,
-            score=sum(confidence * weight for confidence, weight in judged) / weight if weight else None,
+            score=_mean([fill.confidence for fill in fills], weights),
             scales=[] if shown is None else fills[shown].scales,
             region=whole_box(job.mask) if shown is None else job.regions[shown].box,
             warnings=job.warnings,
             classes=self.classes,
+            expected_error=_mean([fill.expected_error for fill in fills], weights),
         )
 
     def segment(self, photo: Any) -> SegmentationResult:
@@ -516,9 +524,11 @@ class Inpainter:
         pixels_of_fill = self.processor.to_pixels(image)
         logits = getattr(output, "logits", None)
         if logits is None:
-            return RegionFill(pixels_of_fill, [], None, _pixels_of(job, region))
+            return RegionFill(pixels_of_fill, [], None, None, _pixels_of(job, region))
         confidences = confidences_of(output)
         reliability_masks = getattr(output, "reliability_masks", None)
+        expected = getattr(output, "expected_error", None)
+        own = mask & hole_on_grid(region)
         scales = []
         for place in range(len(output.images)):
             level = len(output.images) - 1 - place
@@ -526,6 +536,7 @@ class Inpainter:
             reliability = None
             if reliability_masks is not None:
                 reliability = reliability_masks[place][inside][0].float().cpu().numpy() > 0.5
+            errors = expected if level == ERROR_SCALE else None
             pixels = np.rint(self.processor.to_pixels(output.images[place][inside])).astype(np.uint8)
             scales.append(
                 ScaleView(
@@ -534,12 +545,16 @@ class Inpainter:
                     labels=logits[place][inside].argmax(dim=0).cpu().numpy(),
                     confidence=confidences[place][inside][0].float().cpu().numpy(),
                     reliability=reliability,
+                    expected_error=errors[inside][0].float().cpu().numpy() * 127.5 if errors is not None else None,
                 )
             )
-        own = mask & hole_on_grid(region)
         counted = core if (core := grow_mask(own, -SCORE_BAND)).any() else own
         confidence = float(scales[-1].confidence[counted].mean())
-        return RegionFill(pixels_of_fill, scales, confidence, _pixels_of(job, region))
+        cells, error = scales[-1 - ERROR_SCALE].expected_error, None
+        if cells is not None:
+            factor = 2**ERROR_SCALE
+            error = float(cells.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width][own].mean())
+        return RegionFill(pixels_of_fill, scales, confidence, error, _pixels_of(job, region))
 
     def _paste(self, pixels: np.ndarray, job: Job, region: Region, fill: RegionFill) -> None:
         """Enlarges a fill to the photo's resolution and writes it where the full-size mask says so."""
@@ -675,6 +690,13 @@ def _kept_inpainter(name: str, device: str | torch.device | None, dtype: str | t
 
 def _pixels_of(job: Job, region: Region) -> int:
     return int(job.mask[region.hole.window].sum())
+
+
+def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    """Weighted mean of the values that there are; None if there is none."""
+    known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
 
 
 def _hole_area(job: Job, index: int) -> int:

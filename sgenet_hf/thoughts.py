@@ -27,6 +27,7 @@ CAVEAT = (
     '<p class="note">Confidence is about the class in the hole, not about how the fill looks, and was checked on '
     "street photos only.</p>"
 )
+ERROR_SHOWN = 64  # 8-bit values at which the drawing of the expected error is brightest
 EXTREMES = {4: "coarsest", 0: "finest"}
 
 
@@ -97,6 +98,10 @@ def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
         f"average, the hole's rim left out): mostly {html.escape(classes[0].name)}, and between the coarsest and the "
         f"finest scale it changed its mind about {share_changed(result):.0%} of it."
     )
+    if result.expected_error is not None:
+        sentence += (
+            f" It expects the colours there to miss the truth by {result.expected_error:.0f} of 255 on average."
+        )
     if prompted:
         sentence += " Where you painted, that is how well what you asked for fits in its view."
     rows = "".join(
@@ -157,6 +162,9 @@ def scale_drawings(result: InpaintingResult, place: int, palette: np.ndarray) ->
         note = f"{1 - scale.reliability[hole].mean():.0%} of the hole unreliable"
         note += "; shown, not used" if scale.level == 0 else ""
         yield "Reliability", note, data_uri(draw_reliability(scale.reliability))
+    if scale.expected_error is not None:
+        note = f"{scale.expected_error[hole].mean():.0f} of 255 in the hole; bright is {ERROR_SHOWN} or more"
+        yield "Expected error", note, data_uri(confidence_heat_map((scale.expected_error / ERROR_SHOWN).clip(0, 1)))
     if place:
         changed = changed_since(result.scales[place - 1], scale) & hole
         note = f"{changed.sum():,} px ({changed[hole].mean():.0%} of the hole) since scale {scale.level + 1}"

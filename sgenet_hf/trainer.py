@@ -48,6 +48,7 @@ class Trainer:
         self.generator = self.make_generator()
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.features = load_perceptual(arguments.loss, accelerator.device)
+        self.reader = load_reader(arguments, accelerator.device)
         self.labeller = load_labeller(
             arguments.data.label_model, dataset_spec(arguments.data.dataset), accelerator.device
         )
@@ -182,6 +183,8 @@ class Trainer:
             self.reconstruction_term(output, batch)
             | self.texture_terms(output, batch)
             | self.segmentation_term(output, batch)
+            | self.read_back_term(output, batch)
+            | self.error_term(output, batch)
         )
 
     def fill(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -198,14 +201,17 @@ class Trainer:
     def reconstruction_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """First term of Eq. 7, summed over the scales."""
         options, target, mask = self.arguments.loss, batch["pixel_values"], batch["mask"]
-        return {
-            "reconstruction": sum(
-                losses.reconstruction_loss_literal(image.float(), target)
-                if options.reconstruction == "literal"
-                else losses.reconstruction_loss(image.float(), target, mask, scale, options.hole_weight)
-                for scale, image in with_scales(output.images)
-            )
-        }
+        terms = []
+        for scale, image in with_scales(output.images):
+            if options.reconstruction == "literal":
+                terms.append(losses.reconstruction_loss_literal(image.float(), target))
+                continue
+            image = image.float()
+            if scale < len(output.images) - 1:  # the coarsest scale is computed before any prompt enters
+                rewritten = losses.shrink_mask(batch["rewritten"], scale)
+                image = torch.where(rewritten > 0, losses.shrink_image(target, scale), image)
+            terms.append(losses.reconstruction_loss(image, target, mask, scale, options.hole_weight))
+        return {"reconstruction": sum(terms)}
 
     def texture_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Second term of Eq. 7, and the style term."""
@@ -214,7 +220,9 @@ class Trainer:
         options, target = self.arguments.loss, batch["pixel_values"]
         literal = options.reconstruction == "literal"
         images = [losses.enlarge_to(image.float(), target) for image in output.images] if literal else None
-        target, *judged = self.texture_windows(batch, target, *(images or [self.fill(output, batch)]))
+        # Where a prompt asks for something else, the truth is no target: it stands in for the fill.
+        fill = torch.where(batch["rewritten"] > 0, target, self.fill(output, batch))
+        target, *judged = self.texture_windows(batch, target, *(images or [fill]))
         with torch.no_grad():
             target_features = self.perceive(target)
         features = [self.perceive(image) for image in judged]
@@ -250,13 +258,41 @@ class Trainer:
             )
         return {"segmentation": sum(terms)}
 
+    def read_back_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What a prompt names must be there: the reader, given the fill as a photo without a hole, has to find the
+        prompted classes at every prompted pixel (cross-entropy, mean over the scales). Not in the paper."""
+        if self.reader is None:
+            return {}
+        fill, prompt = self.fill(output, batch), batch["semantic_prompt"]
+        prompted = (prompt >= 0).flatten(1).any(dim=1)
+        term = 0 * fill.flatten(1).mean(dim=1)
+        if not prompted.any():
+            return {"read_back": term}
+        fill, wanted = fill[prompted], prompt[prompted].masked_fill(prompt[prompted] < 0, 255)
+        with self.accelerator.autocast():
+            reading = self.reader(fill, torch.zeros_like(fill[:, :1])).logits
+        scales = with_scales(reading)
+        read = sum(losses.cross_entropy_loss(logits, wanted, scale) for scale, logits in scales) / len(scales)
+        return {"read_back": term.masked_scatter(prompted, read)}
+
+    def error_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Squared difference between expected and true absolute error in the hole's cells; not where the fill was
+        asked to be something else."""
+        if output.get("expected_error") is None:
+            return {}
+        error = (output.composite.detach().float() - batch["pixel_values"]).abs().mean(dim=1, keepdim=True)
+        judged = batch["mask"] * (1 - batch["rewritten"])
+        return {"error": losses.error_estimation_loss(output.expected_error, error, judged)}
+
     def adversarial_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 8 from the generator's side, and feature matching."""
         options = self.arguments.loss
         fake_logits, fake_features, real_features = self.look(*self.judged(output, batch))
         terms = {"adversarial": losses.adversarial_loss(fake_logits, options.adversarial_kind)}
         if options.feature_matching_weight > 0:
-            terms["feature_matching"] = losses.feature_matching_loss(fake_features, real_features)
+            matching = losses.feature_matching_loss(fake_features, real_features)
+            # Nothing to match where a prompt asks for something else.
+            terms["feature_matching"] = matching * (1 - batch["rewritten"].flatten(1).amax(dim=1))
         return terms
 
     def look(self, real: torch.Tensor, fake: torch.Tensor, mask: torch.Tensor) -> tuple[tuple, list, list]:
@@ -343,6 +379,14 @@ def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTr
     before = network.config_class.from_pretrained(folder)
     config = network.config_class(**{**before.to_dict(), **given})
     other_classes = before.num_labels != config.num_labels
+    if getattr(config, "error_estimation", False) and not before.error_estimation:  # a head that starts from nothing
+        model = network(config)
+        config = network.config_class(**{**config.to_dict(), "error_estimation": False})
+        trained = network.from_pretrained(
+            folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes
+        )
+        model.load_state_dict(trained.state_dict() | model.error_head.state_dict(prefix="error_head."))
+        return model
     return network.from_pretrained(folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes)
 
 
@@ -404,6 +448,21 @@ def mean_activations(description: dict) -> dict[str, float]:
     raise ValueError("The JSON file has no `mean_activation...` table of layer -> number.")
 
 
+def load_reader(arguments: Arguments, device: torch.device) -> SGENetModel | None:
+    """The frozen SGE-Net that reads prompts back, or None if no weight asks for it.
+
+    Raises:
+        ValueError: If its classes are not those of the data.
+    """
+    if arguments.loss.read_back_weight == 0:
+        return None
+    name = arguments.loss.reader or arguments.model.initialize_from
+    reader = SGENetModel.from_pretrained(Path(name), dtype=torch.float32)
+    if reader.config.id2label != (known := dataset_spec(arguments.data.dataset).id2label):
+        raise ValueError(f"The reader {name} knows other classes than the data: {', '.join(known.values())}.")
+    return reader.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+
+
 def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.device):
     """A function from photos (B, 3, H, W) in [-1, 1] to class ids (B, H, W), or None.
 
@@ -422,8 +481,10 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
 
 def term_weights(options: LossArguments) -> dict[str, float]:
     """Eq. 10's coefficients by the names of the terms."""
-    names = "reconstruction segmentation perceptual style adversarial feature_matching edge_adversarial".split()
-    return {name: getattr(options, f"{name}_weight") for name in names}
+    names = (
+        "reconstruction segmentation perceptual style adversarial feature_matching edge_adversarial read_back error"
+    )
+    return {name: getattr(options, f"{name}_weight") for name in names.split()}
 
 
 def learning_rate_factor(samples: int, run: RunArguments) -> float:

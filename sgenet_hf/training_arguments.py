@@ -50,6 +50,12 @@ class DataArguments:
         default=None, metadata={"help": "Folder of irregular mask files, white = hole; generated masks without it."}
     )
     prompt_share: float = field(default=0.15, metadata={"help": "Share of samples with a partial semantic prompt."})
+    counterfactual_share: float = field(
+        default=0.0, metadata={"help": "Share of samples prompted with a class drawn at random; see read_back_weight."}
+    )
+    counterfactual_classes: list[str] | None = field(
+        default=None, metadata={"help": "Names of the classes to draw it from; all without them."}
+    )
     photometric: float = field(
         default=0.0, metadata={"help": "Strength in [0, 1] of random exposure, gamma, contrast and white balance."}
     )
@@ -75,6 +81,7 @@ class ModelArguments:
     tau_reading: str | None = None
     tau_proportions: list[float] | None = None
     first_reliability: str | None = None
+    error_estimation: bool | None = None
     initialize_from: str | None = field(
         default=None, metadata={"help": "Start from these weights: a model folder, or a checkpoint of another run."}
     )
@@ -102,6 +109,13 @@ class LossArguments:
     style_weight: float = 0.0
     adversarial_weight: float = field(default=0.0, metadata={"help": "lambda_alpha; 0 trains no discriminator."})
     feature_matching_weight: float = 0.0
+    read_back_weight: float = field(
+        default=0.0, metadata={"help": "Of the fill being read as the prompt, by the frozen network of `reader`."}
+    )
+    reader: str | None = field(
+        default=None, metadata={"help": "SGE-Net that reads fills back as photos without a hole; initialize_from."}
+    )
+    error_weight: float = field(default=1.0, metadata={"help": "Of the head that error_estimation adds."})
     adversarial_start: float = field(default=0.2, metadata={"help": "Share of the run after which Eq. 8 begins."})
     perceptual_weights: str | None = field(
         default=None, metadata={"help": "VGG weights: .safetensors file or Hub id."}
@@ -192,6 +206,10 @@ class Arguments:
             self.loss.class_balance or self.loss.segmentation_hole_weight != 1
         ):
             raise ValueError("The literal Eq. 9 counts all pixels alike: class_balance 0, segmentation_hole_weight 1.")
+        if self.loss.reconstruction == "literal" and self.data.counterfactual_share:
+            raise ValueError("The literal Eq. 7 compares all pixels with the truth: not with counterfactual_share.")
+        if self.loss.read_back_weight and not (self.loss.reader or self.model.initialize_from):
+            raise ValueError("read_back_weight needs a trained reader: give --reader or --initialize_from.")
         if self.run.push_to_hub and not self.run.license_file:
             raise ValueError("push_to_hub needs license_file: weights follow the terms of their training data.")
 
@@ -206,6 +224,8 @@ class Arguments:
             raise ValueError(f"{', '.join(given)} is no option of {system}: leave it out.")
         if system == "edgeconnect" and min(self.loss.adversarial_weight, self.loss.edge_adversarial_weight) <= 0:
             raise ValueError("EdgeConnect's edges learn from a discriminator alone: give both adversarial weights.")
+        if system != "sgenet" and (self.data.counterfactual_share or self.loss.read_back_weight):
+            raise ValueError(f"{system} takes no prompts: leave out counterfactual_share and read_back_weight.")
         if system != "sgenet" and self.run.push_to_hub:
             raise ValueError("push_to_hub writes SGE-Net's card: publish other systems with model.push_to_hub.")
 

@@ -461,6 +461,7 @@ def test_samples_have_the_promised_tensors(toy_rows):
         "labels": ((3, 64, 64), torch.int64),
         "has_labels": ((3,), torch.float32),
         "semantic_prompt": ((3, 64, 64), torch.int64),
+        "rewritten": ((3, 1, 64, 64), torch.float32),
         "index": ((3,), torch.int64),
     }
     assert batch["pixel_values"].min() >= -1
@@ -632,9 +633,43 @@ def test_prompts_come_in_the_asked_share_and_agree_with_the_labels(toy_rows):
             prompted.append(bool(given.any()))
             assert torch.equal(sample["semantic_prompt"][given], sample["labels"][given])
             assert (sample["mask"][0][given] == 1).all()
+            assert not sample["rewritten"].any()
     assert 0.3 < np.mean(prompted) < 0.7
     plain = InpaintingDataset(toy_rows, size=64, resize_shorter=128, num_labels=7)
     assert all((plain[index]["semantic_prompt"] == -1).all() for index in range(6))
+
+
+def test_a_counterfactual_prompt_says_where_it_contradicts_the_labels(toy_rows):
+    options = {"size": 64, "resize_shorter": 128, "num_labels": 7}
+    samples = InpaintingDataset(toy_rows, **options, counterfactual_share=0.5, counterfactual_classes=[2, 5])
+    plain = InpaintingDataset(toy_rows, **options)
+    asked, whole = [], []
+    for epoch in range(10):
+        samples.set_epoch(epoch)
+        for index in range(6):
+            sample = samples[index]
+            prompt, hole = sample["semantic_prompt"], sample["mask"][0] > 0
+            given = prompt >= 0
+            asked.append(set(prompt[given].tolist()))
+            assert len(asked[-1]) <= 1 and asked[-1] <= {2, 5}
+            assert not (given & ~hole).any()
+            assert torch.equal(sample["rewritten"][0] > 0, given & (prompt != sample["labels"]))
+            if asked[-1]:
+                whole.append(torch.equal(given, hole))
+    assert 0.3 < np.mean([bool(classes) for classes in asked]) < 0.7
+    assert {2} in asked and {5} in asked and {True, False} == set(whole)
+    samples.set_epoch(0)
+    assert torch.equal(samples[0]["pixel_values"], plain[0]["pixel_values"]), "only the prompt is another one"
+    with pytest.raises(ValueError, match="counterfactual_share is a share"):
+        InpaintingDataset(toy_rows, **options, counterfactual_share=1.5)
+
+
+def test_classes_are_named_not_numbered():
+    spec = dataset_spec("toy:4")
+    assert spec.ids_of(None) is None
+    assert spec.ids_of([spec.classes[3], spec.classes[0]]) == [3, 0]
+    with pytest.raises(ValueError, match="has no class dragon; it has"):
+        spec.ids_of(["dragon"])
 
 
 def test_another_ignore_index_becomes_255():

@@ -210,10 +210,12 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     shutil.copytree(tiny_checkpoint, folder)
     curve = {"risk": [0.1, 0.125, 0.3, 0.4], "best_risk": [0.1, 0.11, 0.2, 0.4], "blind_risk": [0.4] * 4}
     figure = {"n": 4, "pearson": -0.5, "spearman": -0.61, "partial_given_texture": -0.32, "risk_coverage": curve}
+    expected = {"spearman": 0.55, "partial_given_texture": 0.21, "bias": -0.0124}
+    expected["risk_coverage"] = curve | {"risk": [0.1, 0.115, 0.3, 0.4]}
     calibration = {"accuracy": 0.805, "mean_confidence": 0.9, "expected_calibration_error": 0.0954}
     record = {"set": {"split": "report", "masks": "centre-96"}}
     confidence = record | {
-        "figure_8": {"town": figure, "wood": figure},
+        "figure_8": {"town": figure | {"expected_error": expected}, "wood": figure | {"expected_error": expected}},
         "calibration": {"town": calibration, "wood": {}},
     }
     (folder / "confidence.json").write_text(json.dumps(confidence))
@@ -228,6 +230,7 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     text = (write_hub_folder(folder, tmp_path / "out", REPO_ID, license_file=license_file) / "README.md").read_text()
     assert "| town | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 | 80.5 % | 90.0 % | 0.095 |" in text
     assert "| wood | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 |  | |  |" in text, "nobody labelled the wood"
+    assert "| town | 4 | 0.55 | 0.21 | 0.115 / 0.110 / 0.400 | -0.012 |" in text
     assert "| town | 52.3 % | 52.3 % | 52.3 % |" in text
     assert "| town | 4 | sky | 52.3 % |  |" in text and "(`deeplab`)" in text
     assert (tmp_path / "out" / "prompts.json").is_file()

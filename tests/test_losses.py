@@ -179,3 +179,11 @@ def test_equation_10_is_the_weighted_sum():
     assert losses.final_loss(terms, {"reconstruction": 1.0, "segmentation": 0.5}) == 3.0
     with pytest.raises(KeyError):
         losses.final_loss(terms, {"reconstruction": 1.0})
+
+
+def test_expected_errors_are_compared_with_the_mean_error_of_the_judged_pixels():
+    error, judged = torch.full((2, 1, 8, 8), 0.9), torch.zeros(2, 1, 8, 8)
+    error[0, :, :2, :4] = 0.3
+    judged[0, :, :2, :4] = 1  # half of one cell; the other sample has no hole
+    expected = torch.full((2, 1, 2, 2), 0.5)
+    torch.testing.assert_close(losses.error_estimation_loss(expected, error, judged), torch.tensor([0.04, 0.0]))

@@ -369,3 +369,28 @@ def test_tuple_output_has_the_same_content():
     model, (photo, hole) = tiny(), photo_and_hole()
     composite, images, *_ = model(photo, hole, return_dict=False)
     assert composite.shape == photo.shape and len(images) == 5
+
+
+def test_the_expected_error_reads_the_features_and_never_shapes_them():
+    model, (photo, hole) = tiny(error_estimation=True), photo_and_hole(50, 70)
+    output = model(photo, hole)
+    assert output.expected_error.shape == (2, 1, 13, 18)
+    assert (output.expected_error >= 0).all()
+    output.expected_error.sum().backward()
+    touched = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert touched == {"error_head"}
+    plain = tiny()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    assert plain(photo, hole).expected_error is None
+    assert torch.equal(plain(photo, hole).composite, output.composite)
+
+
+@torch.no_grad()
+def test_expected_errors_of_photos_of_several_sizes_are_those_of_each_alone():
+    model, (photo, hole) = tiny(error_estimation=True), photo_and_hole(80, 100)
+    pixel_mask = torch.zeros(2, 80, 100, dtype=torch.long)
+    pixel_mask[0], pixel_mask[1, :50, :33] = 1, 1
+    together = model(photo, hole, pixel_mask=pixel_mask).expected_error
+    alone = model(photo[1:, :, :50, :33], hole[1:, :, :50, :33]).expected_error
+    assert together.shape == (2, 1, 20, 25)
+    assert torch.equal(together[1:, :, :13, :9], alone) and not together[1, :, 13:].any()

@@ -80,11 +80,27 @@ def test_domains_are_never_mixed():
     assert figure_8(rows)["pearson"] < -0.5
 
 
+def test_the_expected_error_is_judged_beside_the_confidence():
+    pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    rng = np.random.default_rng(0)
+    error = rng.random(40)
+    rows = [
+        {"confidence": [rng.random()], "hole_l1": one, "true_texture": rng.random(), "expected_error": 0.1 + one / 2}
+        for one in error
+    ]
+    found = figure_8(rows)["expected_error"]
+    assert found["spearman"] == pytest.approx(1) and found["partial_given_texture"] == pytest.approx(1)
+    assert found["bias"] == pytest.approx(0.1 - error.mean() / 2)
+    assert found["risk_coverage"]["risk"] == pytest.approx(found["risk_coverage"]["best_risk"])
+
+
 @pytest.mark.parametrize("evaluates", [True, False])
 def test_figures_are_drawn(evaluates, tmp_path):
     pytest.importorskip("scipy.stats", reason="scipy is not installed")
     torch.manual_seed(0)
-    config = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=7, confidence_evaluation=evaluates)
+    config = SGENetConfig(
+        widths=(4, 8, 8, 16, 16), num_labels=7, confidence_evaluation=evaluates, error_estimation=evaluates
+    )
     SGENetModel(config).save_pretrained(tmp_path / "tiny")
     options = ["--data", "toy:4", "--split", "train", "--masks", "centre-24", "--size", "64", "--shown", "2"]
     out = tmp_path / "out"
@@ -94,6 +110,8 @@ def test_figures_are_drawn(evaluates, tmp_path):
     if evaluates:
         assert record["figure_6"]["share_unreliable"][0] == 1, "Fig. 7: the map at scale 4 is the mask"
     assert all(0 < value <= 1 for value in record["figure_6"]["confidence"])
+    assert all((row["expected_error"] is not None) is evaluates for row in record["rows"])
+    assert all((figure["expected_error"] is not None) is evaluates for figure in record["figure_8"].values())
     assert Image.open(out / "figure_6_7.png").width >= 7 * 32
     assert Image.open(out / "figure_8.png").getcolors(maxcolors=100000) is not None
     assert not list(out.glob("*.partial"))

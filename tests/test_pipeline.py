@@ -576,3 +576,18 @@ def test_twelve_megapixels_come_back_with_their_known_pixels(inpainter, rng, str
     photo = scene(rng, 3000, 4000)
     mask = box_mask(3000, 4000, (100, 100, 300, 200), (1500, 1500, 2600, 2300))
     assert_known_pixels_untouched(inpainter(photo, mask, strategy=strategy), photo, mask)
+
+
+def test_the_expected_error_is_that_of_the_hole(rng):
+    torch.manual_seed(0)
+    config = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, error_estimation=True)
+    inpainter = Inpainter(SGENetModel(config).eval())
+    photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
+    result = inpainter(photo, mask, strategy="original")
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        cells = inpainter.model(pixels, torch.from_numpy(mask)[None, None].float()).expected_error[0, 0].numpy()
+    wanted = cells.repeat(4, 0).repeat(4, 1)[:70, :90][mask].mean() * 127.5
+    assert result.expected_error == pytest.approx(float(wanted), rel=1e-4)
+    assert [view.level for view in result.scales if view.expected_error is not None] == [2]
+    assert inpainter(photo, np.zeros_like(mask)).expected_error is None

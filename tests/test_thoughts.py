@@ -49,6 +49,16 @@ def test_the_sentence_sums_up_and_names_are_escaped(result):
     assert "<b>" not in show_thoughts(result, class_palette(2))
 
 
+def test_the_expected_error_is_said_and_drawn(result):
+    assert "miss the truth" not in describe(result, 0) and "Expected error" not in show_thoughts(
+        result, class_palette(2)
+    )
+    result.expected_error = 21.4
+    result.scales[0].expected_error = np.full((2, 2), 21.4, np.float32)
+    assert "miss the truth by 21 of 255" in describe(result, 0)
+    assert "21 of 255 in the hole" in show_thoughts(result, class_palette(2))
+
+
 def test_nothing_filled_means_nothing_thought(tiny_model, photo):
     result = Inpainter(tiny_model)(photo, np.zeros((80, 96), bool))
     assert classes_in_hole(result) == [] and show_thoughts(result, class_palette(4)) == ""

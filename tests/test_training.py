@@ -15,14 +15,15 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sgenet_hf import SGENetModel
-from sgenet_hf.data import DATASET_FILE, DATASETS, row_features
-from sgenet_hf.trainer import build_generator, cut_windows, hole_windows, learning_rate_factor
+from sgenet_hf import SGENetConfig, SGENetModel, losses
+from sgenet_hf.data import DATASET_FILE, DATASETS, collate, dataset_spec, row_features
+from sgenet_hf.trainer import Trainer, build_generator, classes_of, cut_windows, hole_windows, learning_rate_factor
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
-from train_accelerate import EpochBatches, main
+from train_accelerate import EpochBatches, load_data, main
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -325,3 +326,75 @@ def test_windows_lie_inside_the_photo_and_on_the_hole():
         windows = cut_windows(mask, corners, 16)
         assert windows.shape == (3, 1, 16, 16)
         assert windows[0].sum() == 1 and windows[1].sum() > 0
+
+
+@pytest.fixture
+def prompted(tmp_path):
+    """A trainer with a reader and an error head, started from a network without one, and a batch with prompts."""
+    torch.manual_seed(0)
+    spec = dataset_spec("toy:24")
+    start_from = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), **classes_of(spec)))
+    with torch.no_grad():
+        for head in start_from.heads:
+            head.segmentation.weight.normal_(std=0.2)  # a reader that says something
+    start_from.save_pretrained(tmp_path / "start")
+    (tmp_path / "tiny.yaml").write_text(TINY_RUN)
+    arguments = parse_arguments(
+        [
+            str(tmp_path / "tiny.yaml"),
+            *("--output_dir", str(tmp_path), "--initialize_from", str(tmp_path / "start")),
+            *("--error_estimation", "true", "--read_back_weight", "1", "--counterfactual_share", "1"),
+        ]
+    )
+    train_set, _ = load_data(arguments)
+    return Trainer(arguments, Accelerator(cpu=True)), collate([train_set[index] for index in range(2)])
+
+
+def test_a_new_head_joins_the_weights_to_start_from(prompted, tmp_path):
+    trainer, _ = prompted
+    before, after = weights(tmp_path / "start"), trainer.generator.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(name.startswith("error_head.") for name in set(after) - set(before))
+    assert trainer.reader is not trainer.generator and trainer.reader.error_head is None
+
+
+def test_what_a_prompt_contradicts_is_asked_of_the_reader_alone(prompted):
+    trainer, batch = prompted
+    rewritten = batch["rewritten"] > 0
+    assert rewritten.any()
+    output = trainer.run_generator(batch)
+    terms = trainer.loss_terms(output, batch)
+    assert terms["read_back"].shape == terms["error"].shape == (2,)
+    finest = output.images[-1]
+    for name, blind in (("reconstruction", True), ("read_back", False)):
+        (gradient,) = torch.autograd.grad(terms[name].sum(), finest, retain_graph=True)
+        assert gradient[rewritten.expand_as(gradient)].any() != blind, name
+    coarsest = output.images[0]  # made before any prompt enters: it goes on learning the truth
+    (gradient,) = torch.autograd.grad(terms["reconstruction"].sum(), coarsest, retain_graph=True)
+    assert gradient[losses.shrink_mask(batch["rewritten"], 4).expand_as(gradient) > 0].all()
+    other = dict(batch, pixel_values=torch.where(rewritten, -batch["pixel_values"], batch["pixel_values"]))
+    torch.testing.assert_close(trainer.error_term(output, other)["error"], terms["error"])
+    free = dict(batch, semantic_prompt=torch.full_like(batch["semantic_prompt"], -1))
+    assert not trainer.read_back_term(output, free)["read_back"].any()
+
+
+def test_reading_back_teaches_what_was_asked(prompted):
+    trainer, batch = prompted
+    first = trainer.train_step(batch)["read_back"]
+    for _ in range(30):
+        last = trainer.train_step(batch)["read_back"]
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--read_back_weight", "1"], "needs a trained reader"),
+        (["--counterfactual_share", "0.5", "--reconstruction", "literal"], "not with counterfactual_share"),
+        (["--counterfactual_share", "0.5", "--system", "gatedconv", "--preset", "matched"], "takes no prompts"),
+    ],
+)
+def test_prompts_without_what_they_need_are_refused(options, message, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY_RUN.replace("widths: [4, 8, 8, 16, 16]\n", ""))
+    with pytest.raises(ValueError, match=message):
+        parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path), *options])
