@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = TRAINERS[arguments.model.system](arguments, accelerator)
     if arguments.loss.class_balance:
         trainer.balance_classes(train_set)
+    if arguments.loss.prompt_style_weight:
+        trainer.collect_textures(train_set)
     loader = make_loader(arguments, train_set, accelerator)
     read_watch = trainer.watch()
     if run.tracker:

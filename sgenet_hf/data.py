@@ -381,6 +381,7 @@ class InpaintingDataset(torch.utils.data.Dataset):
         self.seed = seed
         self._make = _SampleMaker(seed=seed, **arguments)
         self.num_labels, self.ignore_index = self._make.num_labels, self._make.ignore_index
+        self.resize_shorter = self._make.resize_shorter
         # Shared memory: workers that live on between epochs must see the new epoch too.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -432,6 +433,48 @@ class IterableInpaintingDataset(torch.utils.data.IterableDataset):
         for row in self.rows:
             index = zlib.crc32(row["id"].encode())
             yield self._make(row, np.random.default_rng([self.seed, epoch, index]), index)
+
+
+def class_textures(
+    dataset: InpaintingDataset, classes: Sequence[int], side: int, share: float = 0.9, each: int = 48
+) -> dict[int, torch.Tensor]:
+    """Windows of training photos that show one class and little else, for losses that ask for a class's texture.
+
+    Args:
+        dataset: Photos of a fixed order, with labels.
+        classes: Ids to look for.
+        side: Of the windows, in pixels.
+        share: Least share of a window that is of its class.
+        each: Most windows of a class, one a photo; the order of the photos is drawn from the data set's seed.
+
+    Returns:
+        Class id -> (N, 3, side, side) in [-1, 1], at the scale to which `dataset` brings its photos; a class of which
+        there is no such window is left out.
+    """
+    found: dict[int, list[torch.Tensor]] = {index: [] for index in classes}
+    for row in np.random.default_rng(dataset.seed).permutation(len(dataset)).tolist():
+        wanted = [index for index in classes if len(found[index]) < each]
+        if not wanted:
+            break
+        if dataset.rows[row].get("label") is None:
+            continue
+        image, label = (
+            decode_image(dataset.rows[row]["image"]).convert("RGB"),
+            decode_image(dataset.rows[row]["label"]),
+        )
+        factor = dataset.resize_shorter / min(image.size)
+        size = (round(image.width * factor), round(image.height * factor))
+        labels = torch.from_numpy(np.array(label.resize(size, Image.Resampling.NEAREST)))
+        here = torch.stack([labels == index for index in wanted])[None].float()
+        shares = torch.nn.functional.avg_pool2d(here, side, stride=8)[0]  # (classes, rows, columns) of windows
+        pixels = torch.from_numpy(np.array(image.resize(size, Image.Resampling.LANCZOS))).permute(2, 0, 1)
+        for index, of_class in zip(wanted, shares, strict=True):
+            best = int(of_class.argmax())
+            if of_class.flatten()[best] >= share:
+                top, left = (8 * place for place in divmod(best, of_class.shape[1]))
+                window = pixels[:, top : top + side, left : left + side]
+                found[index].append(window.float() / 127.5 - 1)
+    return {index: torch.stack(windows) for index, windows in found.items() if windows}
 
 
 def class_counts(

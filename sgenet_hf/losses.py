@@ -87,10 +87,23 @@ def style_loss(features: Features, target_features: Features) -> torch.Tensor:
     )
 
 
-def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """Correlations between channels, (B, C, C), averaged over the pixels; in float32 whatever comes in."""
+def class_style_loss(features: Features, class_features: Features, where: torch.Tensor) -> torch.Tensor:
+    """[`style_loss`] of a region against a texture of which the region is to be: `where` (B, 1, H, W) is 1 in it."""
+    terms = []
+    for ours, theirs in zip(features, class_features, strict=True):
+        weights = F.adaptive_avg_pool2d(where, (ours.shape[-2], ours.shape[-1]))
+        terms.append(mean_per_sample((gram_matrix(ours, weights) - gram_matrix(theirs)).abs()))
+    return torch.stack(terms).sum(dim=0)
+
+
+def gram_matrix(features: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Correlations between channels, (B, C, C), averaged over the pixels, by `weights` (B, 1, h, w) if there are any;
+    in float32 whatever comes in."""
     flat = features.float().flatten(2)  # (B, C, h w)
-    return flat @ flat.transpose(1, 2) / flat.shape[2]
+    if weights is None:
+        return flat @ flat.transpose(1, 2) / flat.shape[2]
+    weights = weights.flatten(2)
+    return (flat * weights) @ flat.transpose(1, 2) / weights.sum(dim=2, keepdim=True).clamp(min=1e-6)
 
 
 # Eq. 8: adversarial -------------------------------------------------------------------------------------------------

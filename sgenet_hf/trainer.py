@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from . import losses
 from .configuration_sgenet import SGENetConfig
-from .data import DatasetSpec, InpaintingDataset, class_counts, dataset_spec
+from .data import DatasetSpec, InpaintingDataset, class_counts, class_textures, dataset_spec
 from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel
@@ -45,6 +45,7 @@ class Trainer:
     def __init__(self, arguments: Arguments, accelerator: Accelerator):
         self.arguments, self.accelerator, self.progress = arguments, accelerator, Progress()
         self.class_weights = None
+        self.textures: dict[int, torch.Tensor] = {}
         self.generator = self.make_generator()
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.features = load_perceptual(arguments.loss, accelerator.device)
@@ -89,6 +90,18 @@ class Trainer:
         counts = class_counts(train_set, labeller=labeller, labeller_only=self.arguments.data.machine_labels_only)
         weights = losses.balanced_class_weights(counts, self.arguments.loss.class_balance)
         self.class_weights = weights.to(self.accelerator.device)
+
+    def collect_textures(self, train_set: InpaintingDataset) -> None:
+        """Cuts windows of each class that a counterfactual prompt may name out of the training photos.
+
+        Raises:
+            ValueError: If there is none of any class.
+        """
+        spec, data = dataset_spec(self.arguments.data.dataset), self.arguments.data
+        classes = spec.ids_of(data.counterfactual_classes) or range(spec.num_labels)
+        self.textures = class_textures(train_set, classes, self.arguments.loss.texture_window or data.crop_size)
+        if not self.textures:
+            raise ValueError("No class fills a window of the training photos: lower texture_window.")
 
     # Checkpoints hold `save_pretrained` folders instead of accelerate's numbered files.
 
@@ -184,6 +197,7 @@ class Trainer:
             | self.texture_terms(output, batch)
             | self.segmentation_term(output, batch)
             | self.read_back_term(output, batch)
+            | self.prompt_style_term(output, batch)
             | self.error_term(output, batch)
         )
 
@@ -274,6 +288,35 @@ class Trainer:
         scales = with_scales(reading)
         read = sum(losses.cross_entropy_loss(logits, wanted, scale) for scale, logits in scales) / len(scales)
         return {"read_back": term.masked_scatter(prompted, read)}
+
+    def prompt_style_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What a counterfactual prompt names must look like it: style term between the prompted region and a window of
+        a photo that shows the class. Where the truth is of the class, the other terms ask for it."""
+        if not self.textures or self.features is None:
+            return {}
+        fill, prompt, uniforms = self.fill(output, batch), batch["semantic_prompt"], self.uniforms()
+        rows, references = [], []
+        for row, rewritten in enumerate(batch["rewritten"][:, 0] > 0):
+            named = int(prompt[row].max())  # a counterfactual prompt names one class
+            if rewritten.any() and named in self.textures:
+                windows = self.textures[named]
+                rows.append(row)
+                references.append(windows[int(uniforms[row] * len(windows))])
+        term = 0 * fill.flatten(1).mean(dim=1)
+        if not rows:
+            return {"prompt_style": term}
+        rewritten = batch["rewritten"][rows]
+        side = self.arguments.loss.texture_window
+        cut = [fill[rows], rewritten]
+        if side:
+            corners = hole_windows(rewritten, side, uniforms[rows])
+            cut = [cut_windows(plane, corners, side) for plane in cut]
+        with torch.no_grad():
+            wanted = self.perceive(torch.stack(references).to(fill.device))
+        styles = losses.class_style_loss(self.perceive(cut[0]), wanted, cut[1])
+        chosen = torch.zeros_like(term, dtype=torch.bool)
+        chosen[rows] = True
+        return {"prompt_style": term.masked_scatter(chosen, styles)}
 
     def error_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Squared difference between expected and true absolute error in the hole's cells; not where the fill was
@@ -423,10 +466,12 @@ def load_perceptual(options: LossArguments, device: torch.device) -> PerceptualF
     Raises:
         ValueError: If a weight asks for it and no weights are named.
     """
-    if options.perceptual_weight == 0 and options.style_weight == 0:
+    if options.perceptual_weight == options.style_weight == options.prompt_style_weight == 0:
         return None
     if not options.perceptual_weights:
-        raise ValueError("Perceptual and style terms need --perceptual_weights: a VGG file or Hub id.")
+        raise ValueError(
+            "Perceptual and style terms, also of prompts, need --perceptual_weights: a VGG file or Hub id."
+        )
     scales = None
     if options.perceptual_scales:
         scales = mean_activations(json.loads(Path(options.perceptual_scales).read_text()))
@@ -481,10 +526,8 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
 
 def term_weights(options: LossArguments) -> dict[str, float]:
     """Eq. 10's coefficients by the names of the terms."""
-    names = (
-        "reconstruction segmentation perceptual style adversarial feature_matching edge_adversarial read_back error"
-    )
-    return {name: getattr(options, f"{name}_weight") for name in names.split()}
+    ending = "_weight"
+    return {name.removesuffix(ending): value for name, value in vars(options).items() if name.endswith(ending)}
 
 
 def learning_rate_factor(samples: int, run: RunArguments) -> float:

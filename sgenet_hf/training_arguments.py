@@ -115,6 +115,10 @@ class LossArguments:
     reader: str | None = field(
         default=None, metadata={"help": "SGE-Net that reads fills back as photos without a hole; initialize_from."}
     )
+    prompt_style_weight: float = field(
+        default=0.0,
+        metadata={"help": "Of the texture of the class that a counterfactual prompt names, by photos that show it."},
+    )
     error_weight: float = field(default=1.0, metadata={"help": "Of the head that error_estimation adds."})
     adversarial_start: float = field(default=0.2, metadata={"help": "Share of the run after which Eq. 8 begins."})
     perceptual_weights: str | None = field(
@@ -208,6 +212,8 @@ class Arguments:
             raise ValueError("The literal Eq. 9 counts all pixels alike: class_balance 0, segmentation_hole_weight 1.")
         if self.loss.reconstruction == "literal" and self.data.counterfactual_share:
             raise ValueError("The literal Eq. 7 compares all pixels with the truth: not with counterfactual_share.")
+        if self.loss.prompt_style_weight and (self.data.streaming or not self.data.counterfactual_share):
+            raise ValueError("prompt_style_weight needs counterfactual_share, and photos that are not streamed.")
         if self.loss.read_back_weight and not (self.loss.reader or self.model.initialize_from):
             raise ValueError("read_back_weight needs a trained reader: give --reader or --initialize_from.")
         if self.run.push_to_hub and not self.run.license_file:
@@ -224,8 +230,12 @@ class Arguments:
             raise ValueError(f"{', '.join(given)} is no option of {system}: leave it out.")
         if system == "edgeconnect" and min(self.loss.adversarial_weight, self.loss.edge_adversarial_weight) <= 0:
             raise ValueError("EdgeConnect's edges learn from a discriminator alone: give both adversarial weights.")
-        if system != "sgenet" and (self.data.counterfactual_share or self.loss.read_back_weight):
-            raise ValueError(f"{system} takes no prompts: leave out counterfactual_share and read_back_weight.")
+        if system != "sgenet" and (
+            self.data.counterfactual_share or self.loss.read_back_weight or self.loss.prompt_style_weight
+        ):
+            raise ValueError(
+                f"{system} takes no prompts: leave out counterfactual_share, read_back_weight and prompt_style_weight."
+            )
         if system != "sgenet" and self.run.push_to_hub:
             raise ValueError("push_to_hub writes SGE-Net's card: publish other systems with model.push_to_hub.")
 

@@ -21,6 +21,7 @@ from sgenet_hf.data import (
     InpaintingDataset,
     IterableInpaintingDataset,
     class_counts,
+    class_textures,
     collate,
     dataset_spec,
     decode_image,
@@ -662,6 +663,25 @@ def test_a_counterfactual_prompt_says_where_it_contradicts_the_labels(toy_rows):
     assert torch.equal(samples[0]["pixel_values"], plain[0]["pixel_values"]), "only the prompt is another one"
     with pytest.raises(ValueError, match="counterfactual_share is a share"):
         InpaintingDataset(toy_rows, **options, counterfactual_share=1.5)
+
+
+def test_windows_show_their_class():
+    """Photos whose colour is their label; class 3 is nowhere, class 2 only in strips too narrow for a window."""
+    rows = []
+    for index in range(4):
+        label = np.zeros((64, 96), np.uint8)
+        label[:, 48:] = 1
+        label[:6] = 2
+        photo = np.stack([40 * label] * 3, axis=2)
+        rows.append({"image": Image.fromarray(photo), "label": Image.fromarray(label), "id": str(index)})
+    samples = InpaintingDataset(rows, size=64, resize_shorter=64, num_labels=4)
+    windows = class_textures(samples, [0, 1, 2, 3], side=24, each=3)
+    assert {index: tuple(of_class.shape) for index, of_class in windows.items()} == {
+        index: (3, 3, 24, 24) for index in (0, 1)
+    }
+    for index, of_class in windows.items():
+        right = (of_class.add(1).mul(127.5).round() == 40 * index).float().mean(dim=(1, 2, 3))
+        assert (right >= 0.9).all()
 
 
 def test_classes_are_named_not_numbered():

@@ -232,7 +232,7 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     assert "| wood | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 |  | |  |" in text, "nobody labelled the wood"
     assert "| town | 4 | 0.55 | 0.21 | 0.115 / 0.110 / 0.400 | -0.012 |" in text
     assert "| town | 52.3 % | 52.3 % | 52.3 % |" in text
-    assert "| town | 4 | sky | 52.3 % |  |" in text and "(`deeplab`)" in text
+    assert "| town | 4 | sky | 52.3 % |  |  |" in text and "(`deeplab`)" in text
     assert (tmp_path / "out" / "prompts.json").is_file()
     plain = write_hub_folder(tiny_checkpoint, tmp_path / "plain", REPO_ID, license_file=license_file) / "README.md"
     assert "confidence mean something" not in plain.read_text()

@@ -187,3 +187,16 @@ def test_expected_errors_are_compared_with_the_mean_error_of_the_judged_pixels()
     judged[0, :, :2, :4] = 1  # half of one cell; the other sample has no hole
     expected = torch.full((2, 1, 2, 2), 0.5)
     torch.testing.assert_close(losses.error_estimation_loss(expected, error, judged), torch.tensor([0.04, 0.0]))
+
+
+def test_a_region_has_the_style_of_its_class_whatever_lies_around_it():
+    torch.manual_seed(0)
+    texture = (torch.rand(2, 4, 8, 8),)
+    fill, where = texture[0].clone(), torch.zeros(2, 1, 16, 16)
+    where[:, :, :, :8] = 1
+    fill[..., 4:] = 9.0
+    half = (texture[0][..., :4].repeat(1, 1, 1, 2),)  # the same statistics as the region
+    torch.testing.assert_close(losses.class_style_loss((fill,), half, where), torch.zeros(2), atol=1e-5, rtol=0)
+    assert (losses.class_style_loss((fill,), half, torch.ones_like(where)) > 1).all()
+    whole = losses.class_style_loss(texture, half, torch.ones_like(where))
+    torch.testing.assert_close(whole, losses.style_loss(texture, half))

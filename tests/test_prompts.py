@@ -55,6 +55,21 @@ def test_only_pixels_of_another_true_class_count(monkeypatch):
     assert facts["truth"]["true_told"]["value"] == 0.5
 
 
+def test_a_pasted_window_is_read_beside_the_prompt(monkeypatch):
+    monkeypatch.setattr(prompts, "fill", obedient_in_the_upper_half)
+    window = np.full((10, 10, 3), 20, np.uint8)
+    one = sample("a/1")
+    pasted = prompts.paste(one, window)
+    assert (pasted[one.mask] == 20).all() and np.array_equal(pasted[~one.mask], one.photo[~one.mask])
+    row, _ = prompts.ask(None, one, shade, None, [0, 2], {2: window})
+    assert row["pasted"] == [None, 16]
+    asked = prompts.shares([row], ["x", "z"], resamples=0, seed=0)["asked"]
+    assert asked["z"]["pasted"]["value"] == 1
+    assert asked["x"]["pasted"]["value"] is None and asked["all"]["pasted"]["value"] is None
+    with pytest.raises(ValueError, match="does not cover a hole of 4 x 8"):
+        prompts.paste(one, window[:6, :6])
+
+
 def test_intervals_are_over_groups(monkeypatch):
     monkeypatch.setattr(prompts, "fill", obedient_in_the_upper_half)
     rows = [prompts.ask(None, sample(f"a/{index}"), shade, None, [0])[0] for index in range(6)]
@@ -77,13 +92,18 @@ def test_the_command_writes_numbers_tables_and_pictures(tmp_path):
     MobileNetV2ImageProcessor().save_pretrained(tmp_path / "judge")
     options = ["--data", "toy:8", "--split", "train", "--masks", "centre-24", "--size", "64", "--cell", "32"]
     options += ["--segmenter", f"judge={tmp_path / 'judge'}", "--out", str(tmp_path / "out"), "--shown", "2"]
-    asked = ["--classes", names[0], names[1]]
+    asked = ["--classes", names[0], names[1], "--windows-of", "dev"]
     assert prompts.main([str(tmp_path / "tiny"), *options, *asked]) == 0
     record = json.loads((tmp_path / "out" / "prompts.json").read_text())
     assert record["set"]["n"] == len(record["rows"]) == record["prompts"]["toy"]["n"]
     assert set(record["prompts"]["toy"]["asked"]) == {names[0], names[1], "all"}
     assert Image.open(tmp_path / "out" / "prompts.png").width >= 6 * 32
     assert f"| {names[1]} |" in (tmp_path / "out" / "prompts.md").read_text()
+    assert record["windows"] and set(record["windows"]) <= {names[0], names[1]}
+    for name in record["windows"]:
+        assert 0 <= record["prompts"]["toy"]["asked"][name]["pasted"]["value"] <= 1
+    with pytest.raises(SystemExit, match="another split"):
+        prompts.main([str(tmp_path / "tiny"), *options, *asked[:-1], "train"])
     with pytest.raises(SystemExit, match="unicorn not among"):
         prompts.main([str(tmp_path / "tiny"), *options, "--classes", "unicorn"])
     with pytest.raises(SystemExit, match="no semantic guidance"):

@@ -350,6 +350,39 @@ def prompted(tmp_path):
     return Trainer(arguments, Accelerator(cpu=True)), collate([train_set[index] for index in range(2)])
 
 
+class Colours(torch.nn.Module):
+    """Stands for the VGG: the colours themselves."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        return (image,)
+
+
+def test_what_is_asked_for_must_look_like_photos_of_it(prompted):
+    trainer, batch = prompted
+    output = trainer.run_generator(batch)
+    assert trainer.prompt_style_term(output, batch) == {}, "no textures were collected"
+    trainer.features = Colours()
+    named = batch["semantic_prompt"].flatten(1).amax(dim=1).tolist()
+    trainer.textures = {named[0]: torch.full((1, 3, 32, 32), 0.5)}
+    term = trainer.prompt_style_term(output, batch)["prompt_style"]
+    assert term.shape == (2,) and term[0] > 0
+    assert term[1] == 0 or named[0] == named[1], "nobody knows what the other class looks like"
+    (gradient,) = torch.autograd.grad(term.sum(), output.images[-1])
+    assert gradient[0].any() and not gradient[0][:, batch["rewritten"][0, 0] == 0].any()
+
+
+def test_textures_are_collected_for_the_classes_that_may_be_named(prompted):
+    trainer, _ = prompted
+    train_set, _ = load_data(trainer.arguments)
+    trainer.arguments.data.counterfactual_classes = list(dataset_spec("toy:24").classes[:2])
+    trainer.arguments.loss.texture_window = 16
+    trainer.collect_textures(train_set)
+    assert trainer.textures and set(trainer.textures) <= {0, 1}
+    trainer.arguments.data.counterfactual_classes = ["dragon"]
+    with pytest.raises(ValueError, match="no class dragon"):
+        trainer.collect_textures(train_set)
+
+
 def test_a_new_head_joins_the_weights_to_start_from(prompted, tmp_path):
     trainer, _ = prompted
     before, after = weights(tmp_path / "start"), trainer.generator.state_dict()
@@ -390,6 +423,7 @@ def test_reading_back_teaches_what_was_asked(prompted):
     ("options", "message"),
     [
         (["--read_back_weight", "1"], "needs a trained reader"),
+        (["--prompt_style_weight", "1"], "needs counterfactual_share"),
         (["--counterfactual_share", "0.5", "--reconstruction", "literal"], "not with counterfactual_share"),
         (["--counterfactual_share", "0.5", "--system", "gatedconv", "--preset", "matched"], "takes no prompts"),
     ],
