@@ -337,7 +337,7 @@ def build_batch_tab(handlers: Handlers) -> None:
         scores = gr.DownloadButton("Download the scores (CSV)", interactive=False, elem_id="batch-scores")
     table = gr.Dataframe(
         headers=list(COLUMNS),
-        column_widths=["160px", "110px", "100px", "220px", "320px"],
+        column_widths=["160px", "110px", "120px", "100px", "220px", "300px"],
         interactive=False,
         wrap=True,
         label="Scores",

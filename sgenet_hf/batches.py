@@ -11,7 +11,7 @@ from .pipeline import Inpainter
 from .thoughts import classes_in_hole
 
 
-COLUMNS = ("photo", "confidence", "strategy", "classes in the hole", "note")
+COLUMNS = ("photo", "confidence", "expected error (of 255)", "strategy", "classes in the hole", "note")
 
 
 class BatchRow(NamedTuple):
@@ -23,11 +23,13 @@ class BatchRow(NamedTuple):
     classes: str
     note: str
     file: Path | None
+    expected_error: float | None = None
 
     def cells(self) -> list[str]:
         """The row of the table, in the order of `COLUMNS`."""
         confidence = "" if self.confidence is None else f"{self.confidence:.4f}"
-        return [self.photo, confidence, self.strategy, self.classes, self.note]
+        error = "" if self.expected_error is None else f"{self.expected_error:.1f}"
+        return [self.photo, confidence, error, self.strategy, self.classes, self.note]
 
 
 def fill_each(
@@ -90,7 +92,8 @@ def _fill(inpainter: Inpainter, path: Path, mask: Path, out: Path, options: dict
     result = inpainter(photo, mask, **options)
     classes = ", ".join(f"{item.name} {item.share:.0%}" for item in classes_in_hole(result)[:3])
     notes = " ".join(result.warnings)
-    return BatchRow(path.name, result.score, result.strategy, classes, notes, save_photo(photo, result.image, out))
+    file = save_photo(photo, result.image, out)
+    return BatchRow(path.name, result.score, result.strategy, classes, notes, file, result.expected_error)
 
 
 __all__ = ["COLUMNS", "BatchRow", "fill_each", "sort_rows", "write_scores", "write_zip"]

@@ -50,6 +50,10 @@ class SGENetConfig(PreTrainedConfig):
         first_reliability: M^4 is `"mask"` (1 - mask, as in Fig. 7) or `"evaluated"` like the other scales.
         reliability_source: `"confidence"` is the paper's SCEM. The controls `"ones"` (M = 1 everywhere) and `"known"`
             (M = 1 - mask at all scales) show what evaluation adds over mere extra parameters.
+        noise_channels: Planes of noise that each decoder step finds in the hole, to make texture from (not in the
+            paper); 0 = none. Deep in a hole the features are smooth, and convolutions of something smooth are smooth:
+            without noise leaves and asphalt come out as flat colour. The noise is a function of the place, so that a
+            photo is always filled alike.
         error_estimation: Whether a head on the features of scale 2 says how far from the truth the fill may be (not in
             the paper, whose evaluation asks about the segmentation alone).
         ignore_index: Label of void pixels; never predicted, never trained on.
@@ -77,6 +81,7 @@ class SGENetConfig(PreTrainedConfig):
     tau_proportions: list[float | int] | tuple[float | int, ...] = (0.5, 0.5, 0.4, 0.3, 0.2)
     first_reliability: Literal["mask", "evaluated"] = "mask"
     reliability_source: Literal["confidence", "ones", "known"] = "confidence"
+    noise_channels: int = 0
     error_estimation: bool = False
     ignore_index: int = 255
     initializer_range: float = 0.02
@@ -135,6 +140,8 @@ class SGENetConfig(PreTrainedConfig):
             raise ValueError(f"`reliability_channels` must be positive, got {self.reliability_channels}.")
         if self.reliability_smoothing < 1 or self.reliability_smoothing % 2 == 0:
             raise ValueError(f"`reliability_smoothing` must be odd and positive, got {self.reliability_smoothing}.")
+        if self.noise_channels < 0:
+            raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
         if self.confidence_evaluation and not self.semantic_guidance:
             raise ValueError(
                 "`confidence_evaluation=True` needs `semantic_guidance=True`: without SGIM there is nothing to "

@@ -262,6 +262,10 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         self.narrow = nn.Conv2d(coarse_width, width, 1)
         # The paper normalises the concatenation; we merge first, which halves the cost of gamma and beta.
         self.merge = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.noise_channels = config.noise_channels
+        if config.noise_channels:
+            # Not zero: more noise of either sign is as good, so that zero would be a saddle.
+            self.noise = starting_at(nn.Conv2d(config.noise_channels, width, 1), std=0.1)
         if config.semantic_guidance:
             self.guidance = SGENetGuidance(config, level)
         else:
@@ -288,11 +292,16 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         skip: torch.Tensor,
         segmentation: torch.Tensor,
         reliability: torch.Tensor | None,
+        hole: torch.Tensor,
         size: tuple[int, int],
     ) -> torch.Tensor:
         # Eq. 2: the features of level l, enlarged, meet the encoder's of level l - 1. `size` is without padding.
         context = torch.cat([enlarge(self.narrow(hidden_states)), skip], dim=1)  # (B, 2 C', 2h, 2w)
         merged = self.merge(self.activation(context))  # (B, C', 2h, 2w)
+        if self.noise_channels:  # before the guidance, which decides for each class how much of it shows
+            shift = torch.randint(2**20, (2,)) if self.training else None
+            noise = lattice_noise(self.noise_channels, hole.shape[-2:], hole.device, shift)
+            merged = merged + self.noise(noise.to(merged.dtype) * hole.to(merged.dtype))
         modulated = self.guidance(merged, segmentation, size)
         base = self.shortcut(merged) + self.base_net(modulated)
         if self.bias_net is None:
@@ -307,6 +316,21 @@ def instance_norm(hidden_states: torch.Tensor, size: tuple[int, int], eps: float
     inside = hidden_states[..., : size[0], : size[1]].float()
     variance, mean = torch.var_mean(inside, dim=(2, 3), correction=0, keepdim=True)
     return ((hidden_states - mean) * torch.rsqrt(variance + eps)).to(hidden_states.dtype)
+
+
+def lattice_noise(
+    num_planes: int, size: tuple[int, int], device: torch.device, shift: torch.Tensor | None = None
+) -> torch.Tensor:
+    """White noise of mean 0 and variance 1, uniform, shape (1, num_planes, *size): an integer hash of plane, row and
+    column, and so the same on every device and in every larger or smaller photo. `shift` (2,) moves the lattice."""
+    planes, rows, columns = (torch.arange(count, device=device) for count in (num_planes, *size))
+    if shift is not None:
+        down, right = shift.to(device)
+        rows, columns = rows + down, columns + right
+    mixed = (planes[:, None, None] * 83492791 + rows[:, None] * 73856093 + columns * 19349663) & 0x7FFFFFFF
+    for _ in range(2):
+        mixed = ((mixed ^ (mixed >> 15)) * 73244475) & 0x7FFFFFFF
+    return ((mixed ^ (mixed >> 15)).float() / 2**30 - 1)[None] * 3**0.5
 
 
 def smooth(planes: torch.Tensor, side: int) -> torch.Tensor:
@@ -481,7 +505,10 @@ class SGENetModel(SGENetPreTrainedModel):
                 expected_error = self.error_head(hidden_states)[..., : size[0], : size[1]]
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
-                hidden_states = self.steps[index](hidden_states, skips[scale - 1], guidance, reliability, finer)
+                finer_hole = F.max_pool2d(hole_padded, 2 ** (scale - 1))
+                hidden_states = self.steps[index](
+                    hidden_states, skips[scale - 1], guidance, reliability, finer_hole, finer
+                )
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
         output = SGENetOutput(

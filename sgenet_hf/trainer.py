@@ -24,6 +24,10 @@ from .segmenters import Segmenter
 from .training_arguments import Arguments, LossArguments, RunArguments
 
 
+# Settings of SGE-Net that add parts to a trained network without changing the others.
+ADDED_PARTS = ("noise_channels", "error_estimation")
+
+
 class Progress:
     """Where a run stands; part of every checkpoint."""
 
@@ -417,20 +421,21 @@ def classes_of(spec: DatasetSpec) -> dict:
 
 def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTrainedModel:
     """The network of a model folder or of another run's checkpoint, with the values of its configuration that are
-    `given` and possibly other classes."""
+    `given` and possibly other classes. Parts that it did not have start from nothing."""
     folder = Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
     before = network.config_class.from_pretrained(folder)
     config = network.config_class(**{**before.to_dict(), **given})
-    other_classes = before.num_labels != config.num_labels
-    if getattr(config, "error_estimation", False) and not before.error_estimation:  # a head that starts from nothing
-        model = network(config)
-        config = network.config_class(**{**config.to_dict(), "error_estimation": False})
-        trained = network.from_pretrained(
-            folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes
-        )
-        model.load_state_dict(trained.state_dict() | model.error_head.state_dict(prefix="error_head."))
-        return model
-    return network.from_pretrained(folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=other_classes)
+    options = {"dtype": torch.float32, "ignore_mismatched_sizes": before.num_labels != config.num_labels}
+    before_parts = {name: getattr(before, name) for name in ADDED_PARTS if hasattr(before, name)}
+    if all(getattr(config, name) == value for name, value in before_parts.items()):
+        return network.from_pretrained(folder, config=config, **options)
+    trained = network.from_pretrained(
+        folder, config=network.config_class(**{**config.to_dict(), **before_parts}), **options
+    ).state_dict()
+    model = network(config)
+    new = model.state_dict()
+    model.load_state_dict(new | {name: value for name, value in trained.items() if name in new})
+    return model
 
 
 def build_discriminator(arguments: Arguments, kind: type[PreTrainedModel]) -> PreTrainedModel:

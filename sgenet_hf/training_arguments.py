@@ -81,6 +81,7 @@ class ModelArguments:
     tau_reading: str | None = None
     tau_proportions: list[float] | None = None
     first_reliability: str | None = None
+    noise_channels: int | None = None
     error_estimation: bool | None = None
     initialize_from: str | None = field(
         default=None, metadata={"help": "Start from these weights: a model folder, or a checkpoint of another run."}

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
-from sgenet_hf.modeling_sgenet import instance_norm, masked_quantile, smooth
+from sgenet_hf.modeling_sgenet import instance_norm, lattice_noise, masked_quantile, smooth
 
 
 TINY = {"widths": (4, 8, 8, 16, 16), "num_labels": 4}
@@ -351,7 +351,7 @@ def test_activation_checkpointing_changes_no_gradient():
 
 @torch.no_grad()
 def test_compile_traces_the_whole_network():
-    model, (photo, hole) = tiny(), photo_and_hole()
+    model, (photo, hole) = tiny(noise_channels=2, error_estimation=True), photo_and_hole()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
 
@@ -394,3 +394,39 @@ def test_expected_errors_of_photos_of_several_sizes_are_those_of_each_alone():
     alone = model(photo[1:, :, :50, :33], hole[1:, :, :50, :33]).expected_error
     assert together.shape == (2, 1, 20, 25)
     assert torch.equal(together[1:, :, :13, :9], alone) and not together[1, :, 13:].any()
+
+
+def test_lattice_noise_is_white_and_the_same_everywhere():
+    noise = lattice_noise(3, (256, 256), torch.device("cpu"))
+    assert noise.mean().abs() < 0.01 and abs(noise.var() - 1) < 0.01
+    for shift in ((0, 1), (1, 0), (1, 1), (0, 16), (16, 0)):
+        assert (noise * noise.roll(shift, dims=(2, 3))).mean().abs() < 0.01
+    assert (noise[:, 0] * noise[:, 1]).mean().abs() < 0.02
+    assert torch.equal(lattice_noise(2, (40, 60), torch.device("cpu")), noise[:, :2, :40, :60])
+    moved = lattice_noise(3, (200, 200), torch.device("cpu"), torch.tensor([5, 9]))
+    assert torch.equal(moved, noise[:, :, 5:205, 9:209])
+
+
+@torch.no_grad()
+def test_noise_gives_a_smooth_hole_texture_and_nothing_else():
+    noisy = tiny(noise_channels=2)
+    plain = tiny()
+    plain.load_state_dict(noisy.state_dict(), strict=False)
+    hole = torch.zeros(1, 1, 128, 128)
+    hole[..., 32:96, 32:96] = 1
+    photo = torch.zeros(1, 3, 128, 128)
+    first = noisy(photo, hole)
+    assert torch.equal(first.composite, noisy(photo, hole).composite), "always filled alike"
+    rough, flat = (
+        image[..., 52:76, 52:76].diff().std() for image in (first.images[-1], plain(photo, hole).images[-1])
+    )
+    assert rough > 1.3 * flat
+    alone, together = (
+        noisy(photo, hole).images[-1],
+        noisy(photo.repeat(2, 1, 1, 1), hole.repeat(2, 1, 1, 1)).images[-1],
+    )
+    torch.testing.assert_close(together[1:], alone)
+    whole = torch.zeros_like(hole)
+    assert torch.equal(noisy(photo, whole).images[-1], plain(photo, whole).images[-1]), "no hole, no noise"
+    noisy.train()
+    assert not torch.equal(noisy(photo, hole).composite, noisy(photo, hole).composite), "training sees ever new noise"

@@ -343,7 +343,16 @@ def prompted(tmp_path):
         [
             str(tmp_path / "tiny.yaml"),
             *("--output_dir", str(tmp_path), "--initialize_from", str(tmp_path / "start")),
-            *("--error_estimation", "true", "--read_back_weight", "1", "--counterfactual_share", "1"),
+            *(
+                "--noise_channels",
+                "2",
+                "--error_estimation",
+                "true",
+                "--read_back_weight",
+                "1",
+                "--counterfactual_share",
+                "1",
+            ),
         ]
     )
     train_set, _ = load_data(arguments)
@@ -383,11 +392,13 @@ def test_textures_are_collected_for_the_classes_that_may_be_named(prompted):
         trainer.collect_textures(train_set)
 
 
-def test_a_new_head_joins_the_weights_to_start_from(prompted, tmp_path):
+def test_new_parts_join_the_weights_to_start_from(prompted, tmp_path):
     trainer, _ = prompted
     before, after = weights(tmp_path / "start"), trainer.generator.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert all(name.startswith("error_head.") for name in set(after) - set(before))
+    new = set(after) - set(before)
+    assert {name.split(".")[-2] for name in new if name.startswith("steps.")} == {"noise"}
+    assert all(name.startswith(("error_head.", "steps.")) for name in new)
     assert trainer.reader is not trainer.generator and trainer.reader.error_head is None
 
 
