@@ -265,6 +265,7 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         self.noise_channels = config.noise_channels
         if config.noise_channels:
             # Not zero: more noise of either sign is as good, so that zero would be a saddle.
+            self.noise_strength = config.noise_strength
             self.noise = starting_at(nn.Conv2d(config.noise_channels, width, 1), std=0.1)
         if config.semantic_guidance:
             self.guidance = SGENetGuidance(config, level)
@@ -301,7 +302,8 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         if self.noise_channels:  # before the guidance, which decides for each class how much of it shows
             shift = torch.randint(2**20, (2,)) if self.training else None
             noise = lattice_noise(self.noise_channels, hole.shape[-2:], hole.device, shift)
-            merged = merged + self.noise(noise.to(merged.dtype) * hole.to(merged.dtype))
+            noise = self.noise_strength * noise.to(merged.dtype) * hole.to(merged.dtype)
+            merged = merged + self.noise(noise)
         modulated = self.guidance(merged, segmentation, size)
         base = self.shortcut(merged) + self.base_net(modulated)
         if self.bias_net is None:

@@ -21,6 +21,8 @@ from sgenet_hf import SGENetConfig
         ({"context_dilations": (1, 0)}, "positive"),
         ({"reliability_channels": 0}, "positive"),
         ({"reliability_smoothing": 4}, "odd"),
+        ({"noise_channels": -1}, "not be negative"),
+        ({"noise_strength": -0.5}, "not be negative"),
         ({"semantic_guidance": False}, "without SGIM there is nothing to correct"),
         ({"num_labels": 1}, "at least 2 classes"),
         ({"ignore_index": 3}, "outside"),

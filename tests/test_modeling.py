@@ -428,5 +428,8 @@ def test_noise_gives_a_smooth_hole_texture_and_nothing_else():
     torch.testing.assert_close(together[1:], alone)
     whole = torch.zeros_like(hole)
     assert torch.equal(noisy(photo, whole).images[-1], plain(photo, whole).images[-1]), "no hole, no noise"
+    still = SGENetModel(SGENetConfig(**{**noisy.config.to_dict(), "noise_strength": 0})).eval()
+    still.load_state_dict(noisy.state_dict())
+    assert not torch.equal(still(photo, hole).images[-1], first.images[-1])
     noisy.train()
     assert not torch.equal(noisy(photo, hole).composite, noisy(photo, hole).composite), "training sees ever new noise"
