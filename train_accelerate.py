@@ -43,7 +43,7 @@ from sgenet_hf.data import (
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.photos import whole_file
 from sgenet_hf.trainer import Progress, Trainer
-from sgenet_hf.training_arguments import Arguments, RunArguments, parse_arguments
+from sgenet_hf.training_arguments import Arguments, RunArguments, argument_defaults, parse_arguments
 from sgenet_hf.validation import validate
 
 
@@ -313,9 +313,12 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
     if any(folder.glob("checkpoints/samples-*[0-9]")):
         if resume is None:
             raise FileExistsError(f"{folder} holds a run: add `--resume latest`, or give another --output_dir.")
-        # Runs from before there were other systems did not name theirs.
-        before = {"system": "sgenet"} | json.loads((folder / "arguments.json").read_text())
-        changed = [name for name in record if name not in MAY_CHANGE and before.get(name) != record[name]]
+        # What an older run did not name did not exist: it is what it would be if it were not given.
+        before = argument_defaults() | json.loads((folder / "arguments.json").read_text())
+        fixed = record.keys() - MAY_CHANGE
+        if arguments.loss.read_back_weight and arguments.loss.reader is None:
+            fixed |= {"initialize_from"}  # it is the reader
+        changed = [name for name in record if name in fixed and before.get(name) != record[name]]
         if changed:
             raise ValueError(
                 f"A resumed run must stay the same, but {', '.join(changed)} changed. Undo that, or start a new run "

@@ -29,8 +29,7 @@ from eval.plots import scatter
 from eval.provenance import now, provenance, weights_sha256
 from eval.systems import class_names_of
 from sgenet_hf import SGENetModel
-from sgenet_hf.modeling_sgenet import ERROR_SCALE
-from sgenet_hf.pipeline import load_model
+from sgenet_hf.pipeline import load_model, mean_in_hole
 from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
 
 
@@ -80,12 +79,8 @@ def look(
     row["hole_l1"] = l1(filled, sample.photo, sample.mask)
     row["expected_error"] = None
     if output.expected_error is not None:
-        height, width = sample.mask.shape
-        cells = output.expected_error[0, 0].double().cpu().numpy() / 2  # of [-1, 1] to a share of the range, as L1 is
-        factor = 2**ERROR_SCALE
-        row["expected_error"] = float(
-            cells.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width][sample.mask].mean()
-        )
+        cells = output.expected_error[0, 0].float().cpu().numpy() / 2  # of [-1, 1] to a share of the range, as L1 is
+        row["expected_error"] = mean_in_hole(cells, sample.mask)
     row["true_texture"] = gradient_sum(sample.photo, sample.mask) / int(sample.mask.sum())
     return row, pictures
 

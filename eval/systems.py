@@ -173,6 +173,7 @@ SETTINGS = (
     "reliability_smoothing",
     "guidance_probabilities",
     "guidance_resolution",
+    "noise_strength",
 )
 
 
@@ -217,6 +218,8 @@ def with_settings(model: torch.nn.Module, settings: dict) -> torch.nn.Module:
         ValueError: If a setting is none of them, or the network does not have it.
     """
     known = [setting for setting in SETTINGS if hasattr(model.config, setting)]
+    if not getattr(model.config, "noise_channels", 0) and "noise_strength" in known:
+        known.remove("noise_strength")
     if unknown := sorted(set(settings) - set(known)):
         raise ValueError(f"{', '.join(unknown)} cannot be set on this checkpoint; choose among {', '.join(known)}.")
     other = type(model)(type(model.config)(**{**model.config.to_dict(), **settings}))

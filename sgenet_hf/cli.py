@@ -40,6 +40,7 @@ from .modeling_sgenet import SGENetModel
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
 from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
 from .space import deploy_space
+from .thoughts import hole_at
 from .visualization import class_palette, draw_reliability
 
 
@@ -188,6 +189,10 @@ def info_command(arguments: argparse.Namespace) -> int:
             f"tau reading {config.tau_reading}, proportions {' '.join(map(str, config.tau_proportions))} "
             f"(scale 4 to 0), first {config.first_reliability}, from {config.reliability_source}"
         )
+    if of_the_paper:
+        noise = f"noise in the hole: {config.noise_channels} planes, strength {config.noise_strength:g}"
+        extras = {"expected error": config.error_estimation, noise: config.noise_channels}
+        facts["beyond the paper"] = "; ".join(name for name, has in extras.items() if has) or "nothing"
     facts["terms"] = terms(arguments.checkpoint)
     for name, value in facts.items():
         print(f"{name + ':':<18} {value}")
@@ -249,8 +254,8 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
 
     `scale-4-image.png` to `scale-0-image.png`; `-segmentation.png` with the class id as palette index;
     `-confidence.png`, 255 = sure; `-reliability.png` as the paper draws it, white = unreliable; at scale 2
-    `-expected-error.png` in 8-bit values if the network estimates errors; and `scales.json` with the part of the photo
-    that they show.
+    `-expected-error.png` in 8-bit values, 0 outside the hole, if the network estimates errors; and `scales.json` with
+    the part of the photo that they show.
 
     Args:
         result: a filled photo.
@@ -269,7 +274,9 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
         if view.reliability is not None:
             pictures["reliability"] = Image.fromarray(draw_reliability(view.reliability))
         if view.expected_error is not None:
-            pictures["expected-error"] = Image.fromarray(np.rint(view.expected_error).clip(0, 255).astype(np.uint8))
+            height, width = view.expected_error.shape
+            error = np.where(hole_at(result, (width, height)), np.rint(view.expected_error), 0)
+            pictures["expected-error"] = Image.fromarray(error.clip(0, 255).astype(np.uint8))
         for name, picture in pictures.items():
             _save(picture, Path(f"{start}-{name}.png"))
     facts = {

@@ -54,8 +54,8 @@ class SGENetConfig(PreTrainedConfig):
             paper); 0 = none. Deep in a hole the features are smooth, and convolutions of something smooth are smooth:
             without noise leaves and asphalt come out as flat colour. The noise is a function of the place, so that a
             photo is always filled alike.
-        noise_strength: Factor on that noise: 1 is how the network was trained, 0 gives the smoothest fill, which is
-            nearer to the truth on average (PSNR) and further from looking like a photo.
+        noise_strength: Factor on that noise, also after loading: 1 is how the network was trained, less gives smoother
+            fills, which are nearer to the truth on average and further from looking like a photo.
         error_estimation: Whether a head on the features of scale 2 says how far from the truth the fill may be (not in
             the paper, whose evaluation asks about the segmentation alone).
         ignore_index: Label of void pixels; never predicted, never trained on.

@@ -297,7 +297,6 @@ class _SampleMaker:
         if self.counterfactual_share and rng.random() < self.counterfactual_share:
             classes = self.counterfactual_classes or range(self.num_labels)
             prompt = counterfactual_prompt(mask, rng, classes)
-        rewritten = (prompt >= 0) & (prompt != labels)
         if self.train and self.photometric:
             pixels = relight(pixels, rng, self.photometric)
         return {
@@ -306,7 +305,6 @@ class _SampleMaker:
             "labels": torch.from_numpy(labels.astype(np.int64)),
             "has_labels": torch.tensor(float(label is not None)),
             "semantic_prompt": torch.from_numpy(prompt),
-            "rewritten": torch.from_numpy(rewritten)[None].float(),
             "index": torch.tensor(index, dtype=torch.int64),
         }
 
@@ -354,7 +352,6 @@ class InpaintingDataset(torch.utils.data.Dataset):
         labels: (size, size) int64 class ids, 255 = ignore (everywhere for photos without labels).
         has_labels: float scalar, 1 or 0.
         semantic_prompt: (size, size) int64 class ids inside the hole, -1 = the model decides.
-        rewritten: (1, size, size) float, 1 where the prompt names another class than the label.
         index: int64 scalar, the row.
 
     Args:
@@ -445,14 +442,15 @@ def class_textures(
         classes: Ids to look for.
         side: Of the windows, in pixels.
         share: Least share of a window that is of its class.
-        each: Most windows of a class, one a photo; the order of the photos is drawn from the data set's seed.
+        each: Most windows of a class, one a photo; photos and windows are drawn from the data set's seed.
 
     Returns:
-        Class id -> (N, 3, side, side) in [-1, 1], at the scale to which `dataset` brings its photos; a class of which
-        there is no such window is left out.
+        Class id -> (N, 3, side, side) in [-1, 1], at the scale to which `dataset` brings its photos and in the light
+        that they were taken in; a class of which there is no such window is left out.
     """
     found: dict[int, list[torch.Tensor]] = {index: [] for index in classes}
-    for row in np.random.default_rng(dataset.seed).permutation(len(dataset)).tolist():
+    rng = np.random.default_rng(dataset.seed)
+    for row in rng.permutation(len(dataset)).tolist():
         wanted = [index for index in classes if len(found[index]) < each]
         if not wanted:
             break
@@ -462,16 +460,15 @@ def class_textures(
             decode_image(dataset.rows[row]["image"]).convert("RGB"),
             decode_image(dataset.rows[row]["label"]),
         )
-        factor = dataset.resize_shorter / min(image.size)
-        size = (round(image.width * factor), round(image.height * factor))
+        size = scaled_size(image.size, dataset.resize_shorter)
         labels = torch.from_numpy(np.array(label.resize(size, Image.Resampling.NEAREST)))
         here = torch.stack([labels == index for index in wanted])[None].float()
         shares = torch.nn.functional.avg_pool2d(here, side, stride=8)[0]  # (classes, rows, columns) of windows
         pixels = torch.from_numpy(np.array(image.resize(size, Image.Resampling.LANCZOS))).permute(2, 0, 1)
         for index, of_class in zip(wanted, shares, strict=True):
-            best = int(of_class.argmax())
-            if of_class.flatten()[best] >= share:
-                top, left = (8 * place for place in divmod(best, of_class.shape[1]))
+            places = (of_class >= share).nonzero()
+            if len(places):
+                top, left = (8 * place for place in places[int(rng.integers(len(places)))].tolist())
                 window = pixels[:, top : top + side, left : left + side]
                 found[index].append(window.float() / 127.5 - 1)
     return {index: torch.stack(windows) for index, windows in found.items() if windows}

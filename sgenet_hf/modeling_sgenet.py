@@ -71,7 +71,8 @@ class SGENetOutput(ModelOutput):
             Base-Net and SG-Net.
         expected_error (`torch.Tensor` of shape `(batch_size, 1, height / 4, width / 4)`, *optional*):
             How far the network expects `composite` to be from the true photo in the hole: mean absolute difference of
-            the colours in each cell, in the units of `pixel_values` (127.5 times it in 8-bit values), at least 0. None
+            the colours in each cell, in the units of `pixel_values` (127.5 times it in 8-bit values), at least 0.
+            Outside the hole, and where a prompt asks for something else than what was there, it means nothing. None
             without `error_estimation`.
     """
 
@@ -265,8 +266,8 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         self.noise_channels = config.noise_channels
         if config.noise_channels:
             # Not zero: more noise of either sign is as good, so that zero would be a saddle.
-            self.noise_strength = config.noise_strength
-            self.noise = starting_at(nn.Conv2d(config.noise_channels, width, 1), std=0.1)
+            self.noise = starting_at(nn.Conv2d(config.noise_channels, width, 1, bias=False), std=0.1)
+            self.first_plane = (level - 1) * config.noise_channels  # other noise at every level
         if config.semantic_guidance:
             self.guidance = SGENetGuidance(config, level)
         else:
@@ -293,17 +294,19 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         skip: torch.Tensor,
         segmentation: torch.Tensor,
         reliability: torch.Tensor | None,
-        hole: torch.Tensor,
+        noise_strength: torch.Tensor,
         size: tuple[int, int],
     ) -> torch.Tensor:
+        """From (B, C, h, w) to (B, C', 2h, 2w). `skip` and `noise_strength` (B, 1, 2h, 2w), 0 outside the hole, are of
+        the finer level, `segmentation` and `reliability` of the coarser one."""
         # Eq. 2: the features of level l, enlarged, meet the encoder's of level l - 1. `size` is without padding.
         context = torch.cat([enlarge(self.narrow(hidden_states)), skip], dim=1)  # (B, 2 C', 2h, 2w)
         merged = self.merge(self.activation(context))  # (B, C', 2h, 2w)
         if self.noise_channels:  # before the guidance, which decides for each class how much of it shows
             shift = torch.randint(2**20, (2,)) if self.training else None
-            noise = lattice_noise(self.noise_channels, hole.shape[-2:], hole.device, shift)
-            noise = self.noise_strength * noise.to(merged.dtype) * hole.to(merged.dtype)
-            merged = merged + self.noise(noise)
+            planes = range(self.first_plane, self.first_plane + self.noise_channels)
+            noise = lattice_noise(planes, merged.shape[-2:], merged.device, shift)
+            merged = merged + self.noise((noise * noise_strength).to(merged.dtype))
         modulated = self.guidance(merged, segmentation, size)
         base = self.shortcut(merged) + self.base_net(modulated)
         if self.bias_net is None:
@@ -321,15 +324,16 @@ def instance_norm(hidden_states: torch.Tensor, size: tuple[int, int], eps: float
 
 
 def lattice_noise(
-    num_planes: int, size: tuple[int, int], device: torch.device, shift: torch.Tensor | None = None
+    planes: range, size: tuple[int, int], device: torch.device, shift: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """White noise of mean 0 and variance 1, uniform, shape (1, num_planes, *size): an integer hash of plane, row and
+    """White noise of mean 0 and variance 1, uniform, shape (1, len(planes), *size): an integer hash of plane, row and
     column, and so the same on every device and in every larger or smaller photo. `shift` (2,) moves the lattice."""
-    planes, rows, columns = (torch.arange(count, device=device) for count in (num_planes, *size))
+    plane = torch.tensor(list(planes), device=device)
+    rows, columns = (torch.arange(side, device=device) for side in size)
     if shift is not None:
         down, right = shift.to(device)
         rows, columns = rows + down, columns + right
-    mixed = (planes[:, None, None] * 83492791 + rows[:, None] * 73856093 + columns * 19349663) & 0x7FFFFFFF
+    mixed = (plane[:, None, None] * 83492791 + rows[:, None] * 73856093 + columns * 19349663) & 0x7FFFFFFF
     for _ in range(2):
         mixed = ((mixed ^ (mixed >> 15)) * 73244475) & 0x7FFFFFFF
     return ((mixed ^ (mixed >> 15)).float() / 2**30 - 1)[None] * 3**0.5
@@ -364,7 +368,7 @@ class SGENetHeads(nn.Module):
 
 class SGENetErrorHead(nn.Module):
     """Expected absolute error of the fill, (B, 1, h, w), at least 0. The confidence of SCEM knows how sure the
-    *segmentation* is; a brick wall can be certain and yet impossible to repeat. Reads the features, never shapes them.
+    *segmentation* is; a brick wall can be certain and yet impossible to repeat. No gradient passes to the features.
     """
 
     def __init__(self, config: SGENetConfig):
@@ -422,7 +426,8 @@ class SGENetPreTrainedModel(PreTrainedModel):
                 init.normal_(module.weight, std=module.initial_std)
             else:
                 init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, SGENetLearnedAffine):
             init.ones_(module.weight)
             init.zeros_(module.bias)
@@ -507,9 +512,9 @@ class SGENetModel(SGENetPreTrainedModel):
                 expected_error = self.error_head(hidden_states)[..., : size[0], : size[1]]
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
-                finer_hole = F.max_pool2d(hole_padded, 2 ** (scale - 1))
+                noise_strength = self.config.noise_strength * F.max_pool2d(hole_padded, 2 ** (scale - 1))
                 hidden_states = self.steps[index](
-                    hidden_states, skips[scale - 1], guidance, reliability, finer_hole, finer
+                    hidden_states, skips[scale - 1], guidance, reliability, noise_strength, finer
                 )
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)

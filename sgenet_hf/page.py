@@ -417,10 +417,11 @@ class Handlers:
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
-            hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, 0
-            to 255, null without error estimation), the classes in the hole with their shares and with their mean
-            confidence, the share of the hole that changed its mind on the way from coarse to fine, the region (left,
-            top, right, bottom) that the network looked at, warnings, and seconds (in the network, and in all).
+            hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, in
+            8-bit values; null without error estimation, of no meaning where a prompt asks for something else), the
+            classes in the hole with their shares and with their mean confidence, the share of the hole that changed
+            its mind on the way from coarse to fine, the region (left, top, right, bottom) that the network looked at,
+            warnings, and seconds (in the network, and in all).
         """
         if photo is None or (mask is None and not remove):
             raise user_error("Send a photo, and a mask or the names of classes to remove.")

@@ -109,7 +109,8 @@ class InpaintingResult:
         scales: coarse to fine; with several holes those of the largest. Empty where `score` is `None`.
         region: the part of the photo that `scales` show.
         expected_error: mean absolute difference from the true photo that the network expects in the hole, in 8-bit
-            values (0 to 255); `None` if nothing was filled, or by a network without error estimation.
+            values, at least 0; `None` if nothing was filled, or by a network without error estimation. It means
+            nothing where a prompt asked for something else than what was there.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -550,10 +551,8 @@ class Inpainter:
             )
         counted = core if (core := grow_mask(own, -SCORE_BAND)).any() else own
         confidence = float(scales[-1].confidence[counted].mean())
-        cells, error = scales[-1 - ERROR_SCALE].expected_error, None
-        if cells is not None:
-            factor = 2**ERROR_SCALE
-            error = float(cells.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width][own].mean())
+        cells = scales[-1 - ERROR_SCALE].expected_error
+        error = None if cells is None else mean_in_hole(cells, own)
         return RegionFill(pixels_of_fill, scales, confidence, error, _pixels_of(job, region))
 
     def _paste(self, pixels: np.ndarray, job: Job, region: Region, fill: RegionFill) -> None:
@@ -690,6 +689,13 @@ def _kept_inpainter(name: str, device: str | torch.device | None, dtype: str | t
 
 def _pixels_of(job: Job, region: Region) -> int:
     return int(job.mask[region.hole.window].sum())
+
+
+def mean_in_hole(cells: np.ndarray, mask: np.ndarray) -> float:
+    """Mean over the pixels of `mask` (H, W), True = hole, of what scale 2 says of its cells, one in 4 x 4 pixels."""
+    height, width = mask.shape
+    factor = 2**ERROR_SCALE
+    return float(cells.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width][mask].mean(dtype=np.float64))
 
 
 def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:

@@ -24,10 +24,10 @@ DRAWING_SIDE = 512  # longer side of a drawing
 # rightly (`eval/paper_figures.py` draws it).
 VERDICTS = ((0.9, "very sure"), (0.75, "fairly sure"), (0.5, "unsure"), (0, "only guessing"))
 CAVEAT = (
-    '<p class="note">Confidence is about the class in the hole, not about how the fill looks, and was checked on '
-    "street photos only.</p>"
+    '<p class="note">Confidence is about the class in the hole, not about how the fill looks. What the network says '
+    "of itself was checked on street photos only.</p>"
 )
-ERROR_SHOWN = 64  # 8-bit values at which the drawing of the expected error is brightest
+ERROR_SHOWN = 64  # 8-bit values at which the drawing of the expected error is darkest
 EXTREMES = {4: "coarsest", 0: "finest"}
 
 
@@ -98,12 +98,12 @@ def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
         f"average, the hole's rim left out): mostly {html.escape(classes[0].name)}, and between the coarsest and the "
         f"finest scale it changed its mind about {share_changed(result):.0%} of it."
     )
-    if result.expected_error is not None:
+    if prompted:
+        sentence += " Where you painted, that is how well what you asked for fits in its view."
+    elif result.expected_error is not None:  # of what was there; a prompt may ask for something else
         sentence += (
             f" It expects the colours there to miss the truth by {result.expected_error:.0f} of 255 on average."
         )
-    if prompted:
-        sentence += " Where you painted, that is how well what you asked for fits in its view."
     rows = "".join(
         f'<tr><th scope="row">{html.escape(item.name)}</th><td>{item.share:.1%}</td>'
         f"<td>{item.confidence:.0%}</td></tr>"
@@ -163,8 +163,9 @@ def scale_drawings(result: InpaintingResult, place: int, palette: np.ndarray) ->
         note += "; shown, not used" if scale.level == 0 else ""
         yield "Reliability", note, data_uri(draw_reliability(scale.reliability))
     if scale.expected_error is not None:
-        note = f"{scale.expected_error[hole].mean():.0f} of 255 in the hole; bright is {ERROR_SHOWN} or more"
-        yield "Expected error", note, data_uri(confidence_heat_map((scale.expected_error / ERROR_SHOWN).clip(0, 1)))
+        note = f"{scale.expected_error[hole].mean():.0f} of 255 in the hole; bright is 0, dark {ERROR_SHOWN} or more"
+        error = np.where(hole, scale.expected_error, 0)  # of the known part it knows nothing
+        yield "Expected error", note, data_uri(confidence_heat_map(1 - error / ERROR_SHOWN))
     if place:
         changed = changed_since(result.scales[place - 1], scale) & hole
         note = f"{changed.sum():,} px ({changed[hole].mean():.0%} of the hole) since scale {scale.level + 1}"
@@ -249,6 +250,7 @@ __all__ = [
     "changed_since",
     "classes_in_hole",
     "describe",
+    "hole_at",
     "share_changed",
     "show_thoughts",
     "show_verdict",

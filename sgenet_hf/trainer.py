@@ -5,6 +5,7 @@
 
 import copy
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from .configuration_sgenet import SGENetConfig
 from .data import DatasetSpec, InpaintingDataset, class_counts, class_textures, dataset_spec
 from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
-from .modeling_sgenet import SGENetModel
+from .modeling_sgenet import COARSEST, SGENetModel
 from .perceptual import PerceptualFeatures
 from .segmenters import Segmenter
 from .training_arguments import Arguments, LossArguments, RunArguments
 
+
+logger = logging.getLogger("train")
 
 # Settings of SGE-Net that add parts to a trained network without changing the others.
 ADDED_PARTS = ("noise_channels", "error_estimation")
@@ -52,6 +55,7 @@ class Trainer:
         self.textures: dict[int, torch.Tensor] = {}
         self.generator = self.make_generator()
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
+        self.refuse_idle_prompts()
         self.features = load_perceptual(arguments.loss, accelerator.device)
         self.reader = load_reader(arguments, accelerator.device)
         self.labeller = load_labeller(
@@ -78,6 +82,16 @@ class Trainer:
         accelerator.register_save_state_pre_hook(self._save_networks)
         accelerator.register_load_state_pre_hook(self._load_networks)
 
+    def refuse_idle_prompts(self) -> None:
+        """Prompts need a network that they guide.
+
+        Raises:
+            ValueError: If the network has no guidance and the data come with prompts of other classes.
+        """
+        guided = getattr(self.generator.config, "semantic_guidance", False)
+        if self.arguments.data.counterfactual_share and not guided:
+            raise ValueError("Prompts do not guide this network (Base-Net): leave out counterfactual_share.")
+
     def make_generator(self) -> PreTrainedModel:
         """The network to train."""
         return build_generator(self.arguments)
@@ -99,13 +113,19 @@ class Trainer:
         """Cuts windows of each class that a counterfactual prompt may name out of the training photos.
 
         Raises:
-            ValueError: If there is none of any class.
+            ValueError: If there is none of a class that was named, or of any.
         """
         spec, data = dataset_spec(self.arguments.data.dataset), self.arguments.data
         classes = spec.ids_of(data.counterfactual_classes) or range(spec.num_labels)
         self.textures = class_textures(train_set, classes, self.arguments.loss.texture_window or data.crop_size)
-        if not self.textures:
-            raise ValueError("No class fills a window of the training photos: lower texture_window.")
+        counts = {spec.classes[index]: len(self.textures.get(index, ())) for index in classes}
+        logger.info("Windows that show a class: %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
+        missing = [name for name, count in counts.items() if not count]
+        if missing and (data.counterfactual_classes or not self.textures):
+            raise ValueError(
+                f"No training photo shows {', '.join(missing)} in a whole window: set texture_window to less than it "
+                "is (0 is the whole crop), or name other counterfactual_classes."
+            )
 
     # Checkpoints hold `save_pretrained` folders instead of accelerate's numbered files.
 
@@ -145,8 +165,14 @@ class Trainer:
             return terms | self.generator_step(output, batch)
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The batch with all that the losses need to know of the truth."""
-        return self.with_machine_labels(batch)
+        """The batch with all that the losses need to know of the truth.
+
+        `rewritten` (B, 1, H, W) is 1 where a prompt names another class than the label, or one where nobody labelled:
+        there the photo is no target.
+        """
+        batch = self.with_machine_labels(batch)
+        prompt = batch["semantic_prompt"]
+        return batch | {"rewritten": ((prompt >= 0) & (prompt != batch["labels"]))[:, None].float()}
 
     def run_generator(self, batch: dict[str, torch.Tensor]) -> ModelOutput:
         """The generator's answer to a batch, under autocast."""
@@ -225,7 +251,7 @@ class Trainer:
                 terms.append(losses.reconstruction_loss_literal(image.float(), target))
                 continue
             image = image.float()
-            if scale < len(output.images) - 1:  # the coarsest scale is computed before any prompt enters
+            if scale < COARSEST:  # which is computed before any prompt enters
                 rewritten = losses.shrink_mask(batch["rewritten"], scale)
                 image = torch.where(rewritten > 0, losses.shrink_image(target, scale), image)
             terms.append(losses.reconstruction_loss(image, target, mask, scale, options.hole_weight))
@@ -263,7 +289,7 @@ class Trainer:
         terms = []
         for scale, logits in with_scales(output.logits):
             # The coarsest scale is computed before any prompt enters, so it may learn from all pixels.
-            wanted = labels if scale == 4 else unprompted
+            wanted = labels if scale == COARSEST else unprompted
             if options.segmentation == "literal":
                 terms.append(losses.cross_entropy_loss_literal(logits, wanted))
                 continue
@@ -298,14 +324,15 @@ class Trainer:
         a photo that shows the class. Where the truth is of the class, the other terms ask for it."""
         if not self.textures or self.features is None:
             return {}
-        fill, prompt, uniforms = self.fill(output, batch), batch["semantic_prompt"], self.uniforms()
+        fill, prompt = self.fill(output, batch), batch["semantic_prompt"]
+        places, choices = self.uniforms(stream=1), self.uniforms(stream=2)
         rows, references = [], []
         for row, rewritten in enumerate(batch["rewritten"][:, 0] > 0):
             named = int(prompt[row].max())  # a counterfactual prompt names one class
             if rewritten.any() and named in self.textures:
                 windows = self.textures[named]
                 rows.append(row)
-                references.append(windows[int(uniforms[row] * len(windows))])
+                references.append(windows[int(choices[row] * len(windows))])
         term = 0 * fill.flatten(1).mean(dim=1)
         if not rows:
             return {"prompt_style": term}
@@ -313,7 +340,7 @@ class Trainer:
         side = self.arguments.loss.texture_window
         cut = [fill[rows], rewritten]
         if side:
-            corners = hole_windows(rewritten, side, uniforms[rows])
+            corners = hole_windows(rewritten, side, places[rows])
             cut = [cut_windows(plane, corners, side) for plane in cut]
         with torch.no_grad():
             wanted = self.perceive(torch.stack(references).to(fill.device))
@@ -371,10 +398,11 @@ class Trainer:
         corners = hole_windows(batch["mask"], side, self.uniforms())
         return [cut_windows(plane, corners, side) for plane in planes]
 
-    def uniforms(self) -> torch.Tensor:
-        """A random number in [0, 1) per sample, the same for any number of processes and after any resume."""
+    def uniforms(self, stream: int = 0) -> torch.Tensor:
+        """A random number in [0, 1) per sample and stream, the same for any number of processes and after a resume."""
         size, rank = self.arguments.run.batch_size, self.accelerator.process_index
-        generator = torch.Generator().manual_seed(hash((self.arguments.run.seed, self.progress.samples)))
+        seeds = (self.arguments.run.seed, self.progress.samples, *([stream] if stream else []))
+        generator = torch.Generator().manual_seed(hash(seeds))
         numbers = torch.rand(self.accelerator.num_processes * size, generator=generator)
         return numbers[rank * size : (rank + 1) * size]
 
@@ -419,16 +447,27 @@ def classes_of(spec: DatasetSpec) -> dict:
     return {"id2label": spec.id2label, "label2id": label2id, "label_colors": [list(color) for color in spec.colors]}
 
 
+def weights_folder(start: str) -> Path:
+    """The model folder itself, or the averaged weights of a run's checkpoint."""
+    return Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
+
+
 def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTrainedModel:
     """The network of a model folder or of another run's checkpoint, with the values of its configuration that are
-    `given` and possibly other classes. Parts that it did not have start from nothing."""
-    folder = Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
+    `given` and possibly other classes. Parts that it did not have start from nothing.
+
+    Raises:
+        ValueError: If it has another number of noise planes.
+    """
+    folder = weights_folder(start)
     before = network.config_class.from_pretrained(folder)
     config = network.config_class(**{**before.to_dict(), **given})
     options = {"dtype": torch.float32, "ignore_mismatched_sizes": before.num_labels != config.num_labels}
     before_parts = {name: getattr(before, name) for name in ADDED_PARTS if hasattr(before, name)}
     if all(getattr(config, name) == value for name, value in before_parts.items()):
         return network.from_pretrained(folder, config=config, **options)
+    if 0 < before_parts.get("noise_channels", 0) != config.noise_channels > 0:
+        raise ValueError(f"{start} has {before.noise_channels} noise_channels: keep them, or leave them out with 0.")
     trained = network.from_pretrained(
         folder, config=network.config_class(**{**config.to_dict(), **before_parts}), **options
     ).state_dict()
@@ -507,9 +546,12 @@ def load_reader(arguments: Arguments, device: torch.device) -> SGENetModel | Non
     if arguments.loss.read_back_weight == 0:
         return None
     name = arguments.loss.reader or arguments.model.initialize_from
-    reader = SGENetModel.from_pretrained(Path(name), dtype=torch.float32)
+    reader = SGENetModel.from_pretrained(weights_folder(name), dtype=torch.float32)
     if reader.config.id2label != (known := dataset_spec(arguments.data.dataset).id2label):
-        raise ValueError(f"The reader {name} knows other classes than the data: {', '.join(known.values())}.")
+        raise ValueError(
+            f"The reader {name} knows other classes than the data: give a --reader that was trained on "
+            f"{', '.join(known.values())}."
+        )
     return reader.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
 
@@ -531,8 +573,9 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
 
 def term_weights(options: LossArguments) -> dict[str, float]:
     """Eq. 10's coefficients by the names of the terms."""
-    ending = "_weight"
-    return {name.removesuffix(ending): value for name, value in vars(options).items() if name.endswith(ending)}
+    names = "reconstruction segmentation perceptual style adversarial feature_matching edge_adversarial"
+    names += " read_back prompt_style error"
+    return {name: getattr(options, f"{name}_weight") for name in names.split()}
 
 
 def learning_rate_factor(samples: int, run: RunArguments) -> float:
@@ -571,7 +614,7 @@ def hole_windows(mask: torch.Tensor, side: int, uniforms: torch.Tensor) -> list[
 
 
 def cut_windows(images: torch.Tensor, corners: list[tuple[int, int]], side: int) -> torch.Tensor:
-    """The windows as a batch, (B, 3, side, side)."""
+    """The windows of (B, C, H, W) as a batch, (B, C, side, side)."""
     windows = [
         image[:, top : top + side, left : left + side] for image, (top, left) in zip(images, corners, strict=True)
     ]

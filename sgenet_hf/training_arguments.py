@@ -111,14 +111,20 @@ class LossArguments:
     adversarial_weight: float = field(default=0.0, metadata={"help": "lambda_alpha; 0 trains no discriminator."})
     feature_matching_weight: float = 0.0
     read_back_weight: float = field(
-        default=0.0, metadata={"help": "Of the fill being read as the prompt, by the frozen network of `reader`."}
+        default=0.0,
+        metadata={
+            "help": "Of the fill being read as the prompt, by the frozen network of `reader`; mean over all samples."
+        },
     )
     reader: str | None = field(
         default=None, metadata={"help": "SGE-Net that reads fills back as photos without a hole; initialize_from."}
     )
     prompt_style_weight: float = field(
         default=0.0,
-        metadata={"help": "Of the texture of the class that a counterfactual prompt names, by photos that show it."},
+        metadata={
+            "help": "Of the texture of the class that a counterfactual prompt names, by photos that show it; mean "
+            "over all samples."
+        },
     )
     error_weight: float = field(default=1.0, metadata={"help": "Of the head that error_estimation adds."})
     adversarial_start: float = field(default=0.2, metadata={"help": "Share of the run after which Eq. 8 begins."})
@@ -215,6 +221,10 @@ class Arguments:
             raise ValueError("The literal Eq. 7 compares all pixels with the truth: not with counterfactual_share.")
         if self.loss.prompt_style_weight and (self.data.streaming or not self.data.counterfactual_share):
             raise ValueError("prompt_style_weight needs counterfactual_share, and photos that are not streamed.")
+        if self.loss.read_back_weight and not (self.data.prompt_share or self.data.counterfactual_share):
+            raise ValueError("read_back_weight reads prompts: give prompt_share or counterfactual_share too.")
+        if self.loss.reader and not self.loss.read_back_weight:
+            raise ValueError("A reader does nothing without read_back_weight: give it, or leave the reader out.")
         if self.loss.read_back_weight and not (self.loss.reader or self.model.initialize_from):
             raise ValueError("read_back_weight needs a trained reader: give --reader or --initialize_from.")
         if self.run.push_to_hub and not self.run.license_file:
@@ -243,6 +253,18 @@ class Arguments:
     def flat(self) -> dict:
         """One dictionary, as a recipe would hold it."""
         return {key: value for part in vars(self).values() for key, value in dataclasses.asdict(part).items()}
+
+
+def argument_defaults() -> dict:
+    """Every argument that has a default, with it, as a run's `arguments.json` would hold it."""
+    found = {}
+    for part in (DataArguments, ModelArguments, LossArguments, RunArguments):
+        for one in dataclasses.fields(part):
+            if one.default is not dataclasses.MISSING:
+                found[one.name] = one.default
+            elif one.default_factory is not dataclasses.MISSING:
+                found[one.name] = one.default_factory()
+    return found
 
 
 def parse_arguments(arguments: list[str] | None = None) -> Arguments:

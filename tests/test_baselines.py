@@ -385,7 +385,6 @@ def test_steps_on_one_batch_lower_its_loss(system, tmp_path):
     labels[:, 30:] = 1
     labels[:, :4] = 255
     batch = {"pixel_values": photo / 4 + 0.5, "mask": hole, "labels": labels, "has_labels": torch.ones(2)}
-    batch["rewritten"] = torch.zeros(2, 1, 64, 64)
     batch["semantic_prompt"] = torch.full((2, 64, 64), 2)  # prompts are SGE-Net's own: they must not matter
     steps = [trainer.train_step(batch) for _ in range(12)]
     for name in ("reconstruction", "segmentation") if system == "spgnet" else ("reconstruction",):

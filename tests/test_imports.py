@@ -92,7 +92,18 @@ ARROWS: dict[str, set[str]] = {
         "training_arguments",
     },
     # The command line.
-    "cli": {"data", "hub", "masks", "modeling_sgenet", "photos", "pipeline", "prepare", "space", "visualization"},
+    "cli": {
+        "data",
+        "hub",
+        "masks",
+        "modeling_sgenet",
+        "photos",
+        "pipeline",
+        "prepare",
+        "space",
+        "thoughts",
+        "visualization",
+    },
 }
 TRAVEL_WITH_CHECKPOINTS = (
     "configuration_sgenet",

@@ -33,6 +33,8 @@ crop_size: 64
 resize_shorter: 64
 mask_mix: [boxes=1, free_form=1]
 prompt_share: 0.5
+noise_channels: 2
+error_estimation: true
 widths: [4, 8, 8, 16, 16]
 adversarial_weight: 0.05
 feature_matching_weight: 1.0
@@ -328,6 +330,13 @@ def test_windows_lie_inside_the_photo_and_on_the_hole():
         assert windows[0].sum() == 1 and windows[1].sum() > 0
 
 
+class Colours(torch.nn.Module):
+    """Stands for the VGG: the colours themselves."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        return (image,)
+
+
 @pytest.fixture
 def prompted(tmp_path):
     """A trainer with a reader and an error head, started from a network without one, and a batch with prompts."""
@@ -356,14 +365,8 @@ def prompted(tmp_path):
         ]
     )
     train_set, _ = load_data(arguments)
-    return Trainer(arguments, Accelerator(cpu=True)), collate([train_set[index] for index in range(2)])
-
-
-class Colours(torch.nn.Module):
-    """Stands for the VGG: the colours themselves."""
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
-        return (image,)
+    trainer = Trainer(arguments, Accelerator(cpu=True))
+    return trainer, trainer.prepare(collate([train_set[index] for index in range(2)]))
 
 
 def test_what_is_asked_for_must_look_like_photos_of_it(prompted):
@@ -383,13 +386,57 @@ def test_what_is_asked_for_must_look_like_photos_of_it(prompted):
 def test_textures_are_collected_for_the_classes_that_may_be_named(prompted):
     trainer, _ = prompted
     train_set, _ = load_data(trainer.arguments)
-    trainer.arguments.data.counterfactual_classes = list(dataset_spec("toy:24").classes[:2])
+    trainer.arguments.data.counterfactual_classes = list(dataset_spec("toy:24").classes[:1])
     trainer.arguments.loss.texture_window = 16
     trainer.collect_textures(train_set)
-    assert trainer.textures and set(trainer.textures) <= {0, 1}
+    assert set(trainer.textures) == {0}
+    trainer.arguments.loss.texture_window = 60
+    with pytest.raises(ValueError, match="set texture_window to less"):
+        trainer.collect_textures(train_set)
     trainer.arguments.data.counterfactual_classes = ["dragon"]
     with pytest.raises(ValueError, match="no class dragon"):
         trainer.collect_textures(train_set)
+
+
+def test_the_truth_is_no_target_of_any_term_where_a_prompt_contradicts_it(prompted):
+    trainer, batch = prompted
+    trainer.features = Colours()
+    trainer.arguments.loss.perceptual_weight = trainer.arguments.loss.style_weight = 1.0
+    output = trainer.run_generator(batch)
+    for name, term in trainer.texture_terms(output, batch).items():
+        (gradient,) = torch.autograd.grad(term.sum(), output.images[-1], retain_graph=True)
+        assert not gradient[batch["rewritten"].expand_as(gradient) > 0].any(), name
+    assert not trainer.adversarial_terms(output, batch)["feature_matching"].any()
+    plain = dict(batch, rewritten=torch.zeros_like(batch["rewritten"]))
+    assert trainer.adversarial_terms(output, plain)["feature_matching"].all()
+
+
+def test_a_label_that_a_segmenter_gave_counts_as_the_truth(prompted):
+    trainer, batch = prompted
+    prompt = batch["semantic_prompt"]
+    trainer.labeller = lambda photos: torch.full(photos.shape[:1] + photos.shape[2:], int(prompt.max()))
+    again = trainer.prepare(dict(batch, has_labels=torch.zeros(2)))
+    assert torch.equal(again["rewritten"][:, 0] > 0, (prompt >= 0) & (prompt != prompt.max()))
+
+
+def test_prompts_for_a_network_that_takes_none_are_refused(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY_RUN)
+    options = ["--counterfactual_share", "1", "--semantic_guidance", "false", "--confidence_evaluation", "false"]
+    arguments = parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path), *options])
+    with pytest.raises(ValueError, match="leave out counterfactual_share"):
+        Trainer(arguments, Accelerator(cpu=True))
+
+
+def test_another_number_of_noise_planes_is_refused(prompted, tmp_path):
+    trainer, _ = prompted
+    trainer.generator.save_pretrained(tmp_path / "noisy")
+    trainer.arguments.model.initialize_from = str(tmp_path / "noisy")
+    assert torch.equal(
+        build_generator(trainer.arguments).steps[0].noise.weight, trainer.generator.steps[0].noise.weight
+    )
+    trainer.arguments.model.noise_channels = 3
+    with pytest.raises(ValueError, match="has 2 noise_channels"):
+        build_generator(trainer.arguments)
 
 
 def test_new_parts_join_the_weights_to_start_from(prompted, tmp_path):
@@ -424,6 +471,7 @@ def test_what_a_prompt_contradicts_is_asked_of_the_reader_alone(prompted):
 
 def test_reading_back_teaches_what_was_asked(prompted):
     trainer, batch = prompted
+    trainer.progress.samples = 10  # past the warm-up
     first = trainer.train_step(batch)["read_back"]
     for _ in range(30):
         last = trainer.train_step(batch)["read_back"]
@@ -434,12 +482,14 @@ def test_reading_back_teaches_what_was_asked(prompted):
     ("options", "message"),
     [
         (["--read_back_weight", "1"], "needs a trained reader"),
+        (["--read_back_weight", "1", "--prompt_share", "0", "--reader", "street"], "give prompt_share"),
+        (["--reader", "street"], "does nothing without read_back_weight"),
         (["--prompt_style_weight", "1"], "needs counterfactual_share"),
         (["--counterfactual_share", "0.5", "--reconstruction", "literal"], "not with counterfactual_share"),
         (["--counterfactual_share", "0.5", "--system", "gatedconv", "--preset", "matched"], "takes no prompts"),
     ],
 )
 def test_prompts_without_what_they_need_are_refused(options, message, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(TINY_RUN.replace("widths: [4, 8, 8, 16, 16]\n", ""))
+    (tmp_path / "tiny.yaml").write_text(re.sub("(widths|noise_channels|error_estimation): .*\n", "", TINY_RUN))
     with pytest.raises(ValueError, match=message):
         parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path), *options])
