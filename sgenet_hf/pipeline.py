@@ -551,7 +551,7 @@ class Inpainter:
             )
         counted = core if (core := grow_mask(own, -SCORE_BAND)).any() else own
         confidence = float(scales[-1].confidence[counted].mean())
-        cells = scales[-1 - ERROR_SCALE].expected_error
+        cells = next((view.expected_error for view in scales if view.expected_error is not None), None)
         error = None if cells is None else mean_in_hole(cells, own)
         return RegionFill(pixels_of_fill, scales, confidence, error, _pixels_of(job, region))
 

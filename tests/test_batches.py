@@ -28,6 +28,8 @@ def test_a_batch(tiny_model, photo, mask, tmp_path):
     assert [row.photo for row in rows[:2]] == ["b.png", "a.png"], "what was filled, then what needed no filling"
     expected = inpainter(photos / "b.png", masks / "b.png")
     assert rows[0].confidence == expected.score and rows[1].confidence is None
+    assert rows[0].expected_error == expected.expected_error and rows[0].cells()[2] == f"{expected.expected_error:.1f}"
+    assert rows[1].cells()[2] == ""
     notes = {row.photo: row.note for row in rows[2:]}
     assert "needs one mask named alone.*" in notes["alone.png"] and "not an image" in notes["text.png"]
     assert "40x30" in notes["small.png"] and "resize" not in notes["small.png"]

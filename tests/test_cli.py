@@ -21,6 +21,7 @@ from sgenet_hf import (
 )
 from sgenet_hf.cli import main
 from sgenet_hf.masks import evaluation_mask, mask_set_sha256
+from sgenet_hf.thoughts import hole_at
 
 
 @pytest.fixture
@@ -102,17 +103,23 @@ def test_warnings_are_said_on_standard_error(run, folder):
 
 
 def test_all_scales(run, folder, tiny_checkpoint, photo, hole):
-    assert (
-        run(folder / "photos/a.png", folder / "masks", "-o", folder / "out.png", "--all-scales", folder / "all")[0]
-        == 0
+    status, out, _ = run(
+        folder / "photos/a.png", folder / "masks", "-o", folder / "out.png", "--all-scales", folder / "all"
     )
+    assert status == 0
     kinds = ("confidence", "image", "reliability", "segmentation")
     names = [f"scale-{level}-{kind}.png" for level in range(5) for kind in kinds]
-    assert files(folder / "all" / "a") == sorted([*names, "scales.json"])
+    assert files(folder / "all" / "a") == sorted([*names, "scale-2-expected-error.png", "scales.json"])
     facts = json.loads((folder / "all/a/scales.json").read_text())
     assert facts["region"] == [0, 0, 96, 80] and facts["classes"]["3"] == "LABEL_3"
-    views = Inpainter(tiny_checkpoint, device="cpu")(photo, hole).scales
-    for view in views:
+    result = Inpainter(tiny_checkpoint, device="cpu")(photo, hole)
+    assert facts["expected_error"] == result.expected_error
+    assert f"expected error {result.expected_error:.1f} of 255" in out
+    error = np.asarray(Image.open(folder / "all/a/scale-2-expected-error.png"))
+    cells = hole_at(result, error.shape[::-1])
+    np.testing.assert_allclose(error[cells], result.scales[2].expected_error[cells], atol=0.51)
+    assert cells.any() and not error[~cells].any()
+    for view in result.scales:
         start = folder / "all" / "a" / f"scale-{view.level}"
         segmentation = Image.open(f"{start}-segmentation.png")
         assert segmentation.mode == "P"
@@ -311,7 +318,15 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
     said, aside = capsys.readouterr()
     assert aside == ""
     parameters = sgenet_hf.load_model(tiny_checkpoint, device="cpu").num_parameters()
-    for expected in ("SGE-Net", f"{parameters:,}", "GFLOP", "3 LABEL_3", "hole_quantile", "no LICENSE beside"):
+    for expected in (
+        "SGE-Net",
+        f"{parameters:,}",
+        "GFLOP",
+        "3 LABEL_3",
+        "hole_quantile",
+        "expected error; noise",
+        "no LICENSE",
+    ):
         assert expected in said
     licensed = tmp_path / "licensed"
     shutil.copytree(tiny_checkpoint, licensed)
