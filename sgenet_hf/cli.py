@@ -97,7 +97,11 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
             f"{arguments.model} names no classes, so it has no confidence and no scales to show: leave out "
             "--all-scales and --min-confidence."
         )
-    filled, doubtful = 0, []
+    if arguments.max_expected_error is not None and not getattr(inpainter.model.config, "error_estimation", False):
+        raise ValueError(f"{arguments.model} expects no errors: leave out --max-expected-error.")
+    filled = 0
+    doubtful: list[tuple[float, Path]] = []
+    far: list[tuple[float, Path]] = []
     with tqdm(total=len(tasks), unit="photo", disable=None if len(tasks) > 1 else True) as bar:
         for task in tasks:
             try:
@@ -115,11 +119,18 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                 tqdm.write(f"{task.out}  {result.strategy}  hole {result.mask.mean():.2%}  {verdict}")
                 if result.score is not None and result.score < arguments.min_confidence:
                     doubtful.append((result.score, task.out))
+                expected, most = result.expected_error, arguments.max_expected_error
+                if expected is not None and most is not None and expected > most:
+                    far.append((expected, task.out))
             bar.update()
     if doubtful:
         print(f"Below confidence {arguments.min_confidence:g}, to be looked at:")
         for score, out in sorted(doubtful):
             print(f"  {score:.3f}  {out}")
+    if far:
+        print(f"Expected error above {arguments.max_expected_error:g} of 255, to be looked at:")
+        for expected, out in sorted(far, reverse=True):
+            print(f"  {expected:.1f}  {out}")
     if len(tasks) > 1:
         _say(f"{filled} of {len(tasks)} photos filled.")
     if filled == len(tasks):
@@ -496,6 +507,12 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-scales", type=Path, metavar="DIR", help="write every scale's picture and maps there")
     parser.add_argument(
         "--min-confidence", type=float, default=0.0, metavar="SHARE", help="list the photos that score below this"
+    )
+    parser.add_argument(
+        "--max-expected-error",
+        type=float,
+        metavar="VALUE",
+        help="list the photos whose colours in the hole are expected to miss the truth by more than this, of 255",
     )
     parser.add_argument("--device", help="cpu, cuda, mps ... (default: the best that is present)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the checkpoint's")

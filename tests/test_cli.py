@@ -17,7 +17,9 @@ from sgenet_hf import (
     GatedConvConfig,
     GatedConvModel,
     Inpainter,
+    SGENetConfig,
     SGENetImageProcessor,
+    SGENetModel,
 )
 from sgenet_hf.cli import main
 from sgenet_hf.masks import evaluation_mask, mask_set_sha256
@@ -223,6 +225,19 @@ def test_doubtful_fills_are_listed(run, folder):
     assert (
         "looked at" not in run(folder / "photos", folder / "masks", "-o", folder / "out", "--min-confidence", 0.01)[1]
     )
+
+
+def test_fills_that_may_be_far_from_the_truth_are_listed(run, folder, tmp_path, capsys):
+    arguments = [folder / "photos", folder / "masks", "-o", folder / "out", "--max-expected-error"]
+    listed = run(*arguments, 0)[1].split("Expected error above 0 of 255, to be looked at:")[1].split()
+    errors = [float(number) for number in listed[::2]]
+    assert len(errors) == 3 and errors == sorted(errors, reverse=True)
+    assert "looked at" not in run(*arguments, 1000)[1]
+    config = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)
+    SGENetModel(config).save_pretrained(tmp_path / "plain")
+    SGENetImageProcessor().save_pretrained(tmp_path / "plain")
+    assert main(["inpaint", *map(str, arguments), "10", "--model", str(tmp_path / "plain"), "--device", "cpu"]) == 2
+    assert "leave out --max-expected-error" in capsys.readouterr().err
 
 
 def test_photos_of_one_stem_keep_their_scales_apart(run, folder, photo):
