@@ -88,7 +88,11 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
     """`sgenet inpaint`: one photo or a folder; a failed file is reported and the rest goes on."""
     tasks = _tasks(arguments)
     inpainter = Inpainter(
-        arguments.model, segmenter=arguments.segmenter, device=arguments.device, dtype=arguments.dtype
+        arguments.model,
+        segmenter=arguments.segmenter,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        noise_strength=arguments.noise_strength,
     )
     if arguments.remove:
         inpainter.class_ids(arguments.remove)  # an unknown name would fail for every photo
@@ -97,6 +101,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
             f"{arguments.model} names no classes, so it has no confidence and no scales to show: leave out "
             "--all-scales and --min-confidence."
         )
+    if arguments.max_expected_error is not None and arguments.max_expected_error < 0:
+        raise ValueError("--max-expected-error is a difference of colours: 0 or more, of 255.")
     if arguments.max_expected_error is not None and not getattr(inpainter.model.config, "error_estimation", False):
         raise ValueError(f"{arguments.model} expects no errors: leave out --max-expected-error.")
     filled = 0
@@ -507,6 +513,12 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-scales", type=Path, metavar="DIR", help="write every scale's picture and maps there")
     parser.add_argument(
         "--min-confidence", type=float, default=0.0, metavar="SHARE", help="list the photos that score below this"
+    )
+    parser.add_argument(
+        "--noise-strength",
+        type=float,
+        metavar="FACTOR",
+        help="how much texture the fill shows: 0 the smoothest, 1 as trained (default: the network's own)",
     )
     parser.add_argument(
         "--max-expected-error",

@@ -418,7 +418,7 @@ class Handlers:
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
             hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, in
-            8-bit values; null without error estimation, of no meaning where a prompt asks for something else), the
+            8-bit values; null under a prompt, which may ask for something else, and without error estimation), the
             classes in the hole with their shares and with their mean confidence, the share of the hole that changed
             its mind on the way from coarse to fine, the region (left, top, right, bottom) that the network looked at,
             warnings, and seconds (in the network, and in all).

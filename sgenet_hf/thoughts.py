@@ -100,7 +100,7 @@ def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
     )
     if prompted:
         sentence += " Where you painted, that is how well what you asked for fits in its view."
-    elif result.expected_error is not None:  # of what was there; a prompt may ask for something else
+    if result.expected_error is not None:
         sentence += (
             f" It expects the colours there to miss the truth by {result.expected_error:.0f} of 255 on average."
         )
@@ -162,14 +162,14 @@ def scale_drawings(result: InpaintingResult, place: int, palette: np.ndarray) ->
         note = f"{1 - scale.reliability[hole].mean():.0%} of the hole unreliable"
         note += "; shown, not used" if scale.level == 0 else ""
         yield "Reliability", note, data_uri(draw_reliability(scale.reliability))
-    if scale.expected_error is not None:
-        note = f"{scale.expected_error[hole].mean():.0f} of 255 in the hole; bright is 0, dark {ERROR_SHOWN} or more"
-        error = np.where(hole, scale.expected_error, 0)  # of the known part it knows nothing
-        yield "Expected error", note, data_uri(confidence_heat_map(1 - error / ERROR_SHOWN))
     if place:
         changed = changed_since(result.scales[place - 1], scale) & hole
         note = f"{changed.sum():,} px ({changed[hole].mean():.0%} of the hole) since scale {scale.level + 1}"
         yield "Changed its mind", note, data_uri(np.where(changed, np.uint8(255), np.uint8(0)))
+    if scale.expected_error is not None:
+        error = np.where(hole, scale.expected_error, 0)  # of the known part it knows nothing
+        note = f"bright is 0, dark {ERROR_SHOWN} of 255 or more"
+        yield "Expected error", note, data_uri(confidence_heat_map(1 - error / ERROR_SHOWN))
 
 
 def show_scale(result: InpaintingResult, place: int, palette: np.ndarray) -> str:

@@ -233,6 +233,7 @@ def test_fills_that_may_be_far_from_the_truth_are_listed(run, folder, tmp_path, 
     errors = [float(number) for number in listed[::2]]
     assert len(errors) == 3 and errors == sorted(errors, reverse=True)
     assert "looked at" not in run(*arguments, 1000)[1]
+    assert run(*arguments, -5)[0] == 2
     config = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)
     SGENetModel(config).save_pretrained(tmp_path / "plain")
     SGENetImageProcessor().save_pretrained(tmp_path / "plain")

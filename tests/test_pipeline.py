@@ -591,3 +591,25 @@ def test_the_expected_error_is_that_of_the_hole(rng):
     assert result.expected_error == pytest.approx(float(wanted), rel=1e-4)
     assert [view.level for view in result.scales if view.expected_error is not None] == [2]
     assert inpainter(photo, np.zeros_like(mask)).expected_error is None
+
+
+def test_under_a_prompt_no_error_is_expected(tiny_checkpoint, rng):
+    inpainter = Inpainter(tiny_checkpoint, device="cpu")
+    photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
+    assert inpainter(photo, mask).expected_error is not None
+    result = inpainter(photo, mask, semantic_prompt=np.full((70, 90), 2))
+    assert result.expected_error is None and all(view.expected_error is None for view in result.scales)
+
+
+def test_noise_strength_says_how_much_texture_a_fill_shows(tiny_checkpoint, rng):
+    photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
+    full, none = (
+        np.asarray(sgenet_hf.inpaint(photo, mask, tiny_checkpoint, device="cpu", noise_strength=strength)).astype(int)
+        for strength in (None, 0)
+    )
+    assert (full != none)[mask].any() and not (full != none)[~mask].any()
+    with pytest.raises(ValueError, match="0 or more, not -3"):
+        Inpainter(tiny_checkpoint, noise_strength=-3)
+    plain = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4))
+    with pytest.raises(ValueError, match="leave out noise_strength"):
+        Inpainter(plain, noise_strength=0.5)

@@ -56,7 +56,7 @@ def test_the_expected_error_is_said_and_drawn(result):
     result.expected_error = 21.4
     result.scales[0].expected_error = np.full((2, 2), 21.4, np.float32)
     assert "miss the truth by 21 of 255" in describe(result, 0)
-    assert "21 of 255 in the hole" in show_thoughts(result, class_palette(2))
+    assert "bright is 0, dark 64 of 255 or more" in show_thoughts(result, class_palette(2))
 
 
 def test_nothing_filled_means_nothing_thought(tiny_model, photo):
