@@ -241,7 +241,7 @@ class Inpainter:
             default the network itself.
         device: by default the best that is present; a network that is passed stays where it is.
         dtype: of the parameters; by default the checkpoint's.
-        noise_strength: how much texture a fill shows, for networks with noise: 0 the smoothest and nearest to the truth
+        noise_strength: how much texture a fill shows, for networks with noise: 0 the smoothest, nearest to the truth
             on average, 1 as trained; by default the network's own. A network that is passed keeps it.
 
     Raises:
