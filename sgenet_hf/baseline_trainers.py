@@ -25,6 +25,10 @@ class BaselineTrainer(Trainer):
 
     generator_kind: type[PreTrainedModel]
 
+    def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Without the samples' prompts, which none of the three knows."""
+        return super().prepare(batch | {"semantic_prompt": torch.full_like(batch["labels"], -1)})
+
     def make_generator(self) -> PreTrainedModel:
         """The network of the recipe, or the one to start from."""
         options = self.arguments.model
@@ -133,10 +137,6 @@ class SPGNetTrainer(BaselineTrainer):
     def configuration(self) -> dict:
         """Size and classes."""
         return super().configuration() | classes_of(dataset_spec(self.arguments.data.dataset))
-
-    def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Without the samples' prompts, which are no part of SPG-Net."""
-        return super().prepare(batch) | {"semantic_prompt": torch.full_like(batch["semantic_prompt"], -1)}
 
     def run_generator(self, batch: dict[str, torch.Tensor]) -> ModelOutput:
         """Labels and image; where nobody labelled, SG-Net always sees what SP-Net says."""

@@ -536,7 +536,8 @@ def test_painting_and_filling_shows_result_and_five_scales(visitor, files, photo
     for level, scale in zip((4, 3, 2, 1, 0), scales.all(), strict=True):
         titles = [caption.split("\n")[0] for caption in scale.locator("figcaption").all_inner_texts()]
         changed = [] if level == 4 else ["Changed its mind"]
-        assert titles == ["Image", "Segmentation", "Confidence", "Reliability", *changed]
+        expected = ["Expected error"] if level == 2 else []
+        assert titles == ["Image", "Segmentation", "Confidence", "Reliability", *changed, *expected]
         drawings = scale.locator("img").all()
         sizes = {picture(drawing.get_attribute("src")).size for drawing in drawings}
         assert sizes == {(-(-288 // 2**level), -(-240 // 2**level))}
@@ -761,7 +762,8 @@ def test_the_page_fits_narrow_and_wide_screens(visitor, files):
         page.set_viewport_size({"width": width, "height": 800})
         visitor.settle()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator("#thoughts .frame").count() == 25, "the player, four of scale 4, five of each other scale"
+        # The player, four of scale 4, five of each other scale, and the expected error of scale 2.
+        assert page.locator("#thoughts .frame").count() == 26
         scales = page.locator("#thoughts .scale")
         for index in range(scales.count()):
             scales.nth(index).evaluate("scale => scale.scrollIntoView({ inline: 'start' })")

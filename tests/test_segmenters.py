@@ -88,6 +88,7 @@ def test_machine_labels_fill_gaps_or_replace_all(folder, tmp_path):
         "pixel_values": torch.rand(2, 3, 64, 64),
         "labels": torch.full((2, 64, 64), 3),
         "has_labels": torch.tensor([1.0, 0.0]),
+        "semantic_prompt": torch.full((2, 64, 64), -1),
     }
     said = load_labeller(str(folder), DATASETS["toy"], torch.device("cpu"))(batch["pixel_values"])
     assert (said != 3).any()
