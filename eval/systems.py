@@ -164,17 +164,18 @@ CLASSICAL: dict[str, tuple[Callable[[np.ndarray, np.ndarray, np.ndarray], Filled
 PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "scipy": "scipy"}
 # Ways to look at a checkpoint that are not its own: `WAY:CHECKPOINT`.
 WAYS = ("oracle", "ones", "known", "nearest_predicted")
-# Settings that change what a trained network does and not which weights it has: `CHECKPOINT{name: value, ...}`.
-SETTINGS = (
-    "tau_reading",
-    "tau_proportions",
-    "first_reliability",
-    "reliability_source",
-    "reliability_smoothing",
-    "guidance_probabilities",
-    "guidance_resolution",
-    "noise_strength",
-)
+# Settings that change what a trained network does and not which weights it has, `CHECKPOINT{name: value, ...}`, and
+# the part of the network without which they would change nothing.
+SETTINGS = {
+    "tau_reading": "confidence_evaluation",
+    "tau_proportions": "confidence_evaluation",
+    "first_reliability": "confidence_evaluation",
+    "reliability_source": "confidence_evaluation",
+    "reliability_smoothing": "confidence_evaluation",
+    "guidance_probabilities": "semantic_guidance",
+    "guidance_resolution": "semantic_guidance",
+    "noise_strength": "noise_channels",
+}
 
 
 def load_system(specification: str, device: str = "cpu") -> System:
@@ -215,13 +216,12 @@ def with_settings(model: torch.nn.Module, settings: dict) -> torch.nn.Module:
     """The same weights under other `SETTINGS`.
 
     Raises:
-        ValueError: If a setting is none of them, or the network does not have it.
+        ValueError: If a setting is none of them, or would change nothing in the network.
     """
-    known = [setting for setting in SETTINGS if hasattr(model.config, setting)]
-    if not getattr(model.config, "noise_channels", 0) and "noise_strength" in known:
-        known.remove("noise_strength")
+    known = [setting for setting, part in SETTINGS.items() if getattr(model.config, part, None)]
     if unknown := sorted(set(settings) - set(known)):
-        raise ValueError(f"{', '.join(unknown)} cannot be set on this checkpoint; choose among {', '.join(known)}.")
+        choices = f"choose among {', '.join(known)}" if known else "it has no such settings"
+        raise ValueError(f"{', '.join(unknown)} cannot be set on this checkpoint: {choices}.")
     other = type(model)(type(model.config)(**{**model.config.to_dict(), **settings}))
     other.load_state_dict(model.state_dict())
     return other.to(next(model.parameters()).device).eval()

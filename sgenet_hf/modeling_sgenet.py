@@ -490,6 +490,7 @@ class SGENetModel(SGENetPreTrainedModel):
         hole_padded = photo_and_mask[:, 3:]
         prompt = None if semantic_prompt is None else self.prompt_planes(semantic_prompt, hole_padded)
 
+        holes = [F.max_pool2d(hole_padded, 2**scale) for scale in range(NUM_SCALES)]  # a cell is hole if any pixel is
         skips = self.encoder(photo_and_mask)
         hidden_states = self.context_inference(skips[COARSEST])
 
@@ -500,10 +501,9 @@ class SGENetModel(SGENetPreTrainedModel):
             guidance, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
             reliability = None
             if self.evaluation is not None:  # Eq. 4
-                scale_hole = F.max_pool2d(hole_padded, 2**scale)
-                valid = torch.zeros_like(scale_hole)
+                valid = torch.zeros_like(holes[scale])
                 valid[..., : size[0], : size[1]] = 1
-                reliability = self.evaluation(confidence, scale_hole, valid, scale)
+                reliability = self.evaluation(confidence, holes[scale], valid, scale)
                 reliabilities.append(reliability[..., : size[0], : size[1]])
             images.append(image[..., : size[0], : size[1]])
             logits.append(scale_logits[..., : size[0], : size[1]])
@@ -512,7 +512,7 @@ class SGENetModel(SGENetPreTrainedModel):
                 expected_error = self.error_head(hidden_states)[..., : size[0], : size[1]]
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
-                noise_strength = self.config.noise_strength * F.max_pool2d(hole_padded, 2 ** (scale - 1))
+                noise_strength = self.config.noise_strength * holes[scale - 1]
                 hidden_states = self.steps[index](
                     hidden_states, skips[scale - 1], guidance, reliability, noise_strength, finer
                 )

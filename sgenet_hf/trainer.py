@@ -309,15 +309,14 @@ class Trainer:
             return {}
         fill, prompt = self.fill(output, batch), batch["semantic_prompt"]
         prompted = (prompt >= 0).flatten(1).any(dim=1)
-        term = 0 * fill.flatten(1).mean(dim=1)
         if not prompted.any():
-            return {"read_back": term}
+            return {"read_back": fill.new_zeros(len(fill))}
         fill, wanted = fill[prompted], prompt[prompted].masked_fill(prompt[prompted] < 0, 255)
         with self.accelerator.autocast():
             reading = self.reader(fill, torch.zeros_like(fill[:, :1])).logits
         scales = with_scales(reading)
         read = sum(losses.cross_entropy_loss(logits, wanted, scale) for scale, logits in scales) / len(scales)
-        return {"read_back": term.masked_scatter(prompted, read)}
+        return {"read_back": read.new_zeros(len(prompt)).masked_scatter(prompted, read)}
 
     def prompt_style_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What a counterfactual prompt names must look like it: style term between the prompted region and a window of
@@ -326,28 +325,23 @@ class Trainer:
             return {}
         fill, prompt = self.fill(output, batch), batch["semantic_prompt"]
         places, choices = self.uniforms(stream=1), self.uniforms(stream=2)
-        rows, references = [], []
+        chosen, references = torch.zeros(len(fill), dtype=torch.bool, device=fill.device), []
         for row, rewritten in enumerate(batch["rewritten"][:, 0] > 0):
-            named = int(prompt[row].max())  # a counterfactual prompt names one class
-            if rewritten.any() and named in self.textures:
+            named = int(prompt[row][rewritten].mode().values) if rewritten.any() else None
+            if named in self.textures:
                 windows = self.textures[named]
-                rows.append(row)
+                chosen[row] = True
                 references.append(windows[int(choices[row] * len(windows))])
-        term = 0 * fill.flatten(1).mean(dim=1)
-        if not rows:
-            return {"prompt_style": term}
-        rewritten = batch["rewritten"][rows]
-        side = self.arguments.loss.texture_window
-        cut = [fill[rows], rewritten]
-        if side:
-            corners = hole_windows(rewritten, side, places[rows])
+        if not references:
+            return {"prompt_style": fill.new_zeros(len(fill))}
+        cut = [fill[chosen], batch["rewritten"][chosen]]
+        if side := self.arguments.loss.texture_window:
+            corners = hole_windows(cut[1], side, places[chosen.cpu()])
             cut = [cut_windows(plane, corners, side) for plane in cut]
         with torch.no_grad():
             wanted = self.perceive(torch.stack(references).to(fill.device))
         styles = losses.class_style_loss(self.perceive(cut[0]), wanted, cut[1])
-        chosen = torch.zeros_like(term, dtype=torch.bool)
-        chosen[rows] = True
-        return {"prompt_style": term.masked_scatter(chosen, styles)}
+        return {"prompt_style": styles.new_zeros(len(fill)).masked_scatter(chosen, styles)}
 
     def error_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Squared difference between expected and true absolute error in the hole's cells; not where the fill was

@@ -100,3 +100,8 @@ def test_settings_change_what_a_checkpoint_does_and_not_its_weights(checkpoints)
         load_system(f"{source}{{widths: [1, 2, 3, 4, 5]}}")
     with pytest.raises(ValueError, match="tau_reading cannot be set"):
         load_system(f"{checkpoints / 'gatedconv'}{{tau_reading: max}}")
+    # What the network has no part for would be the same system twice.
+    with pytest.raises(ValueError, match="noise_strength cannot be set"):
+        load_system(f"{source}{{noise_strength: 0}}")
+    with pytest.raises(ValueError, match="tau_reading cannot be set on this checkpoint: choose among guidance_prob"):
+        load_system(f"{checkpoints / 'sgnet'}{{tau_reading: max}}")
