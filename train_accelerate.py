@@ -12,6 +12,7 @@ A recipe is a YAML file of the arguments (`--help` lists them); the command line
 generator update. `--max_minutes` only ends the run, so that a resumed run equals an unbroken one.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -97,7 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
     global_batch = run.batch_size * accelerator.num_processes
     update = global_batch * run.gradient_accumulation_steps  # samples per optimiser step
     first_samples, terms_since_log = progress.samples, []
-    for batch in endless(loader, train_set, progress):
+    batches = Waiting(endless(loader, train_set, progress))
+    for batch in batches:
         # Between two optimiser steps there is nothing that a checkpoint could hold: stop and save at steps only.
         if accelerator.sync_gradients and (
             progress.samples >= run.total_samples or out_of_time(started, run.max_minutes, accelerator)
@@ -111,8 +113,9 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         trainer.average_weights(update)
         if is_due(progress.samples, update, run.log_every_samples):
-            speed = (progress.samples - first_samples) / (time.monotonic() - started)
-            log(accelerator, progress, run, mean_terms(terms_since_log) | read_watch() | {"images_per_s": speed})
+            elapsed = time.monotonic() - started
+            speed = {"images_per_s": (progress.samples - first_samples) / elapsed, "waiting": batches.waited / elapsed}
+            log(accelerator, progress, run, mean_terms(terms_since_log) | read_watch() | speed)
             terms_since_log.clear()
         if validation_set is not None and is_due(progress.samples, update, run.validate_every_samples):
             if accelerator.is_main_process:
@@ -157,7 +160,8 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
 
 
 class EpochBatches(Sampler):
-    """Batches of one epoch for one rank, from a given place on.
+    """Batches of one rank as lists of (epoch, index), epoch after epoch from a given place on: what prepares them need
+    not wait for an epoch to end.
 
     The permutation depends on (seed, epoch) alone and every global batch is cut by rank, so that any number of
     processes with the same global batch sees the same samples in the same order, and a resumed run starts at the very
@@ -172,15 +176,27 @@ class EpochBatches(Sampler):
             )
         self.length, self.batch_size, self.rank, self.num_processes = length, batch_size, rank, num_processes
         self.seed, self.epoch, self.first_batch = seed, 0, 0
+        self.batches_per_epoch = length // (batch_size * num_processes)
 
-    def __len__(self) -> int:
-        return self.length // (self.batch_size * self.num_processes)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first_batch = self.first_batch
+        for epoch in itertools.count(self.epoch):
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+            for batch in range(first_batch, self.batches_per_epoch):
+                start = (batch * self.num_processes + self.rank) * self.batch_size
+                yield [(epoch, index) for index in order[start : start + self.batch_size].tolist()]
+            first_batch = 0
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        for batch in range(self.first_batch, len(self)):
-            start = (batch * self.num_processes + self.rank) * self.batch_size
-            yield order[start : start + self.batch_size].tolist()
+
+class SamplesOfEpochs(Dataset):
+    """The samples of an `InpaintingDataset` by (epoch, index)."""
+
+    def __init__(self, samples: InpaintingDataset):
+        self.samples = samples
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, torch.Tensor]:
+        epoch, index = place
+        return self.samples.sample(index, epoch)
 
 
 def make_loader(arguments: Arguments, train_set: Dataset, accelerator: Accelerator) -> DataLoader:
@@ -191,9 +207,8 @@ def make_loader(arguments: Arguments, train_set: Dataset, accelerator: Accelerat
     if data.streaming:
         return DataLoader(train_set, batch_size=run.batch_size, drop_last=True, **common)
     ranks = accelerator.process_index, accelerator.num_processes
-    return DataLoader(
-        train_set, batch_sampler=EpochBatches(len(train_set), run.batch_size, *ranks, run.seed), **common
-    )
+    batches = EpochBatches(len(train_set), run.batch_size, *ranks, run.seed)
+    return DataLoader(SamplesOfEpochs(train_set), batch_sampler=batches, **common)
 
 
 def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
@@ -202,15 +217,37 @@ def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Itera
     Raises:
         ValueError: If an epoch holds no batch.
     """
-    while True:
+    batches = loader.batch_sampler
+    if isinstance(batches, EpochBatches):
+        batches.epoch, batches.first_batch = progress.epoch, progress.batch
+        for batch in loader:
+            if progress.batch == batches.batches_per_epoch:
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+            yield batch
+    while True:  # a stream, which ends with its epoch
         first_batch = progress.batch
         train_set.set_epoch(progress.epoch)
-        if isinstance(loader.batch_sampler, EpochBatches):
-            loader.batch_sampler.epoch, loader.batch_sampler.first_batch = progress.epoch, progress.batch
         yield from loader
         if progress.batch == first_batch == 0:
             raise ValueError("The data give not one whole batch: lower --batch_size or the number of processes.")
         progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+class Waiting:
+    """The batches of an iterator, and in `waited` how many seconds it took to bring them: where that is much of a run,
+    `num_workers` is too small."""
+
+    def __init__(self, batches: Iterator[dict[str, torch.Tensor]]):
+        self.batches, self.waited = batches, 0.0
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return self
+
+    def __next__(self) -> dict[str, torch.Tensor]:
+        asked = time.monotonic()
+        batch = next(self.batches)
+        self.waited += time.monotonic() - asked
+        return batch
 
 
 def move(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -390,9 +390,12 @@ class InpaintingDataset(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.sample(index, int(self._epoch))
+
+    def sample(self, index: int, epoch: int) -> dict[str, torch.Tensor]:
+        """The sample of row `index` in an epoch, whatever `set_epoch` said."""
         index = range(len(self))[index]
-        rng = np.random.default_rng([self.seed, int(self._epoch), index])
-        return self._make(self.rows[index], rng, index)
+        return self._make(self.rows[index], np.random.default_rng([self.seed, epoch, index]), index)
 
 
 class IterableInpaintingDataset(torch.utils.data.IterableDataset):

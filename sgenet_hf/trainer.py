@@ -9,8 +9,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -54,6 +56,8 @@ class Trainer:
         self.class_weights = None
         self.textures: dict[int, torch.Tensor] = {}
         self.generator = self.make_generator()
+        if arguments.run.channels_last:
+            self.generator.to(memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.refuse_idle_prompts()
         self.features = load_perceptual(arguments.loss, accelerator.device)
@@ -61,8 +65,6 @@ class Trainer:
         self.labeller = load_labeller(
             arguments.data.label_model, dataset_spec(arguments.data.dataset), accelerator.device
         )
-        if arguments.run.channels_last:
-            self.generator.to(memory_format=torch.channels_last)
         if arguments.run.activation_checkpointing:
             self.generator.activation_checkpointing_enable()
         run = arguments.run
@@ -71,6 +73,8 @@ class Trainer:
         self.discriminator, self.discriminator_optimizer = None, None
         if arguments.loss.adversarial_weight > 0:
             self.discriminator = build_discriminator(arguments, self.discriminator_kind)
+            if run.channels_last:
+                self.discriminator.to(memory_format=torch.channels_last)
             self.discriminator_optimizer = torch.optim.Adam(
                 self.discriminator.parameters(), run.discriminator_learning_rate, betas
             )
@@ -117,7 +121,8 @@ class Trainer:
         """
         spec, data = dataset_spec(self.arguments.data.dataset), self.arguments.data
         classes = spec.ids_of(data.counterfactual_classes) or range(spec.num_labels)
-        self.textures = class_textures(train_set, classes, self.arguments.loss.texture_window or data.crop_size)
+        textures = class_textures(train_set, classes, self.arguments.loss.texture_window or data.crop_size)
+        self.textures = {index: windows.to(self.accelerator.device) for index, windows in textures.items()}
         counts = {spec.classes[index]: len(self.textures.get(index, ())) for index in classes}
         logger.info("Windows that show a class: %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
         missing = [name for name, count in counts.items() if not count]
@@ -162,17 +167,31 @@ class Trainer:
             if self.adversarial_is_on():
                 set_learning_rate(self.discriminator_optimizer, run.discriminator_learning_rate * rate)
                 terms |= self.discriminator_step(output, batch)
-            return terms | self.generator_step(output, batch)
+            return self.generator_step(output, batch, terms)
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The batch with all that the losses need to know of the truth.
 
         `rewritten` (B, 1, H, W) is 1 where a prompt names another class than the label, or one where nobody labelled:
         there the photo is no target.
+
+        The rest says what to look at. It is asked for here, at once, because every question of the processor makes a
+        GPU finish what it has: `prompted` (N,), the samples with a prompt; `contradicting` (B,), on the processor, the
+        class that most of a sample's rewritten pixels are to be, or -1; and with a `texture_window` the top left
+        corners (B, 2) of windows at a hole pixel (`window_corners`) and at a rewritten one (`rewritten_corners`).
         """
         batch = self.with_machine_labels(batch)
-        prompt = batch["semantic_prompt"]
-        return batch | {"rewritten": ((prompt >= 0) & (prompt != batch["labels"]))[:, None].float()}
+        prompt, side = batch["semantic_prompt"], self.arguments.loss.texture_window
+        rewritten = ((prompt >= 0) & (prompt != batch["labels"]))[:, None]
+        batch = batch | {
+            "rewritten": rewritten.float(),
+            "prompted": (prompt >= 0).flatten(1).any(dim=1).nonzero()[:, 0],
+            "contradicting": commonest_id(prompt.masked_fill(~rewritten[:, 0], -1)).cpu(),
+        }
+        if side > 0:
+            batch["window_corners"] = hole_windows(batch["mask"], side, self.uniforms())
+            batch["rewritten_corners"] = hole_windows(batch["rewritten"], side, self.uniforms(stream=1))
+        return batch
 
     def run_generator(self, batch: dict[str, torch.Tensor]) -> ModelOutput:
         """The generator's answer to a batch, under autocast."""
@@ -197,28 +216,30 @@ class Trainer:
             logits, _ = self.discriminator(torch.cat([real, fake]), torch.cat([mask, mask]))
         real_logits, fake_logits = split_in_two(logits)
         loss = losses.discriminator_loss(real_logits, fake_logits, self.arguments.loss.adversarial_kind).mean()
-        self.stop_if_not_finite({"discriminator": loss})
         self.accelerator.backward(loss)
         self.discriminator_optimizer.step()
         self.discriminator_optimizer.zero_grad()
-        return {"discriminator": loss.item()}
+        return {"discriminator": loss.detach()}
 
-    def generator_step(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Eq. 10."""
+    def generator_step(
+        self, output: ModelOutput, batch: dict[str, torch.Tensor], terms_before: dict[str, torch.Tensor]
+    ) -> dict[str, float]:
+        """Eq. 10. `terms_before` are told with its own terms."""
         run = self.arguments.run
         terms = self.loss_terms(output, batch)
         if self.adversarial_is_on():
             terms |= self.adversarial_terms(output, batch)
         loss = losses.final_loss(terms, term_weights(self.arguments.loss))
-        self.stop_if_not_finite({**{name: term.mean() for name, term in terms.items()}, "loss": loss})
         self.accelerator.backward(loss)
+        told = terms_before | {name: term.mean() for name, term in terms.items()} | {"loss": loss}
         if self.accelerator.sync_gradients:
             norm = self.accelerator.clip_grad_norm_(self.generator.parameters(), run.clip_gradient_norm)
             if self.accelerator.scaler is None:  # float16's scaler skips such steps itself
-                self.stop_if_not_finite({"gradient": norm})
+                told["gradient"] = norm
+        values = self.read_finite(told)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return {name: term.mean().item() for name, term in terms.items()} | {"loss": loss.item()}
+        return values
 
     def loss_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """All terms but those of the discriminator, by name, each with one value per sample."""
@@ -307,41 +328,37 @@ class Trainer:
         prompted classes at every prompted pixel (cross-entropy, mean over the scales). Not in the paper."""
         if self.reader is None:
             return {}
-        fill, prompt = self.fill(output, batch), batch["semantic_prompt"]
-        prompted = (prompt >= 0).flatten(1).any(dim=1)
-        if not prompted.any():
-            return {"read_back": fill.new_zeros(len(fill))}
-        fill, wanted = fill[prompted], prompt[prompted].masked_fill(prompt[prompted] < 0, 255)
+        fill, prompted = self.fill(output, batch), batch["prompted"]
+        terms = fill.new_zeros(len(fill))
+        if not len(prompted):
+            return {"read_back": terms}
+        fill, prompt = fill[prompted], batch["semantic_prompt"][prompted]
         with self.accelerator.autocast():
             reading = self.reader(fill, torch.zeros_like(fill[:, :1])).logits
-        scales = with_scales(reading)
+        wanted, scales = prompt.masked_fill(prompt < 0, 255), with_scales(reading)
         read = sum(losses.cross_entropy_loss(logits, wanted, scale) for scale, logits in scales) / len(scales)
-        return {"read_back": read.new_zeros(len(prompt)).masked_scatter(prompted, read)}
+        return {"read_back": terms.index_copy(0, prompted, read)}
 
     def prompt_style_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What a counterfactual prompt names must look like it: style term between the prompted region and a window of
         a photo that shows the class. Where the truth is of the class, the other terms ask for it."""
         if not self.textures or self.features is None:
             return {}
-        fill, prompt = self.fill(output, batch), batch["semantic_prompt"]
-        places, choices = self.uniforms(stream=1), self.uniforms(stream=2)
-        chosen, references = torch.zeros(len(fill), dtype=torch.bool, device=fill.device), []
-        for row, rewritten in enumerate(batch["rewritten"][:, 0] > 0):
-            named = int(prompt[row][rewritten].mode().values) if rewritten.any() else None
-            if named in self.textures:
-                windows = self.textures[named]
-                chosen[row] = True
-                references.append(windows[int(choices[row] * len(windows))])
-        if not references:
-            return {"prompt_style": fill.new_zeros(len(fill))}
-        cut = [fill[chosen], batch["rewritten"][chosen]]
-        if side := self.arguments.loss.texture_window:
-            corners = hole_windows(cut[1], side, places[chosen.cpu()])
-            cut = [cut_windows(plane, corners, side) for plane in cut]
+        fill, side = self.fill(output, batch), self.arguments.loss.texture_window
+        terms, numbers = fill.new_zeros(len(fill)), self.uniforms(stream=2).tolist()
+        named = list(enumerate(batch["contradicting"].tolist()))
+        known = [(row, self.textures[index]) for row, index in named if index in self.textures]
+        if not known:
+            return {"prompt_style": terms}
+        references = torch.stack([windows[int(numbers[row] * len(windows))] for row, windows in known])
+        rows = torch.tensor([row for row, _ in known], device=fill.device)
+        fill, where = fill[rows], batch["rewritten"][rows]
+        if side > 0:
+            corners = batch["rewritten_corners"][rows]
+            fill, where = cut_windows(fill, corners, side), cut_windows(where, corners, side)
         with torch.no_grad():
-            wanted = self.perceive(torch.stack(references).to(fill.device))
-        styles = losses.class_style_loss(self.perceive(cut[0]), wanted, cut[1])
-        return {"prompt_style": styles.new_zeros(len(fill)).masked_scatter(chosen, styles)}
+            wanted = self.perceive(references)
+        return {"prompt_style": terms.index_copy(0, rows, losses.class_style_loss(self.perceive(fill), wanted, where))}
 
     def error_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Squared difference between expected and true absolute error in the hole's cells; not where the fill was
@@ -389,8 +406,7 @@ class Trainer:
         side = self.arguments.loss.texture_window
         if side == 0:
             return list(planes)
-        corners = hole_windows(batch["mask"], side, self.uniforms())
-        return [cut_windows(plane, corners, side) for plane in planes]
+        return [cut_windows(plane, batch["window_corners"], side) for plane in planes]
 
     def uniforms(self, stream: int = 0) -> torch.Tensor:
         """A random number in [0, 1) per sample and stream, the same for any number of processes and after a resume."""
@@ -400,28 +416,32 @@ class Trainer:
         numbers = torch.rand(self.accelerator.num_processes * size, generator=generator)
         return numbers[rank * size : (rank + 1) * size]
 
-    def stop_if_not_finite(self, terms: dict[str, torch.Tensor]) -> None:
-        """Ends all ranks together: a rank that skips alone would leave the others waiting for ever."""
+    def read_finite(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+        """The terms as numbers, on all ranks or on none: one that stopped alone would leave the others waiting for
+        ever.
+
+        Raises:
+            FloatingPointError: If one of them is no number, on any rank.
+        """
         values = torch.stack([term.detach().float() for term in terms.values()])
         bad = self.accelerator.reduce((~torch.isfinite(values)).float(), reduction="sum")
-        if bad.any():
-            names = ", ".join(name for name, count in zip(terms, bad.tolist(), strict=True) if count)
+        numbers, counts = torch.stack([values, bad]).tolist()
+        if any(counts):
+            names = ", ".join(name for name, count in zip(terms, counts, strict=True) if count)
             raise FloatingPointError(
                 f"Not finite after {self.progress.samples} samples: {names}. Resume from the last checkpoint with a "
                 "lower learning rate, or without mixed precision."
             )
+        return dict(zip(terms, numbers, strict=True))
 
     @torch.no_grad()
     def average_weights(self, samples: int) -> None:
         """Moves the averaged weights by `samples` along their half-life."""
         decay = 0.5 ** (samples / self.arguments.run.ema_half_life_samples)
-        ours = self.accelerator.unwrap_model(self.generator).state_dict()
-        trained = {name for name, _ in self.averaged.named_parameters()}
-        for name, averaged in self.averaged.state_dict().items():
-            if name in trained:
-                averaged.lerp_(ours[name].float(), 1 - decay)
-            else:  # a mean of unit vectors, such as spectral norm's, is none
-                averaged.copy_(ours[name])
+        ours = self.accelerator.unwrap_model(self.generator)
+        get_ema_multi_avg_fn(decay)(list(self.averaged.parameters()), list(ours.parameters()), None)
+        for averaged, buffer in zip(self.averaged.buffers(), ours.buffers(), strict=True):
+            averaged.copy_(buffer)  # a mean of unit vectors, such as spectral norm's, is none
 
 
 def build_generator(arguments: Arguments) -> SGENetModel:
@@ -596,23 +616,35 @@ def split_in_two(maps: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ..
     return tuple(real for real, _ in halves), tuple(fake for _, fake in halves)
 
 
-def hole_windows(mask: torch.Tensor, side: int, uniforms: torch.Tensor) -> list[tuple[int, int]]:
-    """Top left corner, per sample, of a window of `side` pixels around a random hole pixel, or in the middle."""
+def hole_windows(mask: torch.Tensor, side: int, uniforms: torch.Tensor) -> torch.Tensor:
+    """Top left corner, (B, 2), of a window of `side` pixels around a random hole pixel of each mask (B, 1, H, W), or
+    in the middle."""
     corners = []
-    for hole, number in zip(mask[:, 0] > 0.5, uniforms.tolist(), strict=True):
+    for hole, number in zip((mask[:, 0] > 0.5).cpu().numpy(), uniforms.tolist(), strict=True):
         height, width = hole.shape
-        places = hole.nonzero()
-        row, column = places[int(number * len(places))].tolist() if len(places) else (height // 2, width // 2)
+        places = np.flatnonzero(hole)
+        middle = (height // 2) * width + width // 2
+        row, column = divmod(int(places[int(number * len(places))]) if len(places) else middle, width)
         corners.append((min(max(0, row - side // 2), height - side), min(max(0, column - side // 2), width - side)))
-    return corners
+    return torch.tensor(corners, device=mask.device)
 
 
-def cut_windows(images: torch.Tensor, corners: list[tuple[int, int]], side: int) -> torch.Tensor:
+def cut_windows(images: torch.Tensor, corners: torch.Tensor, side: int) -> torch.Tensor:
     """The windows of (B, C, H, W) as a batch, (B, C, side, side)."""
-    windows = [
-        image[:, top : top + side, left : left + side] for image, (top, left) in zip(images, corners, strict=True)
-    ]
-    return torch.stack(windows)
+    places = corners[:, :, None] + torch.arange(side, device=corners.device)  # (B, 2, side)
+    rows, columns = places[:, 0, None, :, None], places[:, 1, None, None, :]
+    channels, width = images.shape[1], images.shape[3]
+    return images.gather(2, rows.expand(-1, channels, -1, width)).gather(3, columns.expand(-1, channels, side, -1))
+
+
+def commonest_id(ids: torch.Tensor) -> torch.Tensor:
+    """The class id that most pixels of (B, H, W) have, (B,), the smaller of two; -1 pixels do not count, and -1 is the
+    answer where there are no others."""
+    counts = torch.zeros(len(ids), 257, device=ids.device)
+    flat = ids.flatten(1)
+    counts.scatter_add_(1, flat + 1, torch.ones_like(flat, dtype=counts.dtype))
+    counts[:, 0] = 0.5  # more than none
+    return counts.argmax(dim=1) - 1
 
 
 class BiasRatio:
