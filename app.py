@@ -192,8 +192,8 @@ def small_button(label: str, elem_id: str) -> gr.Button:
     return gr.Button(label, size="sm", min_width=96, elem_id=elem_id)
 
 
-def make_options() -> list[Any]:
-    """Strategy, grow and feather, with what they are good for."""
+def make_options(network: Inpainter) -> list[Any]:
+    """Strategy, grow, feather and texture, with what they are good for."""
     return [
         gr.Radio(
             list(zip(STRATEGY_NAMES, STRATEGIES, strict=True)),
@@ -209,6 +209,15 @@ def make_options() -> list[Any]:
             step=1,
             label="Feather the edge (pixels)",
             info="Above 0 the fill blends into its surroundings, and pixels beside the hole change.",
+        ),
+        gr.Slider(
+            0,
+            1,
+            network.model.config.noise_strength if network.has_noise else 0,
+            step=0.1,
+            label="Texture",
+            info="0 is smooth and nearest to the truth on average; 1 makes up as many details as photos have.",
+            visible=network.has_noise,
         ),
     ]
 
@@ -247,7 +256,7 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
             )
             run = gr.Button("Fill the hole (Ctrl + Enter)", variant="primary", elem_id="run")
             with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-                options = make_options()
+                options = make_options(handlers.inpainter)
         with gr.Column(min_width=320):
             slider = make_slider("Before and after", "result", type="filepath")
             with gr.Row():
@@ -330,7 +339,7 @@ def build_batch_tab(handlers: Handlers) -> None:
             for label, elem_id in (("Photos", "batch-photos"), ("Masks", "batch-masks"))
         )
     with gr.Accordion("Advanced", open=False):
-        options = make_options()
+        options = make_options(handlers.inpainter)
     button = gr.Button("Fill all", variant="primary", elem_id="batch-run")
     with gr.Row():
         archive = gr.DownloadButton("Download the photos (zip)", interactive=False, elem_id="batch-zip")
@@ -368,9 +377,10 @@ def add_endpoints(handlers: Handlers) -> None:
     invert_mask = gr.Checkbox(label="invert_mask", visible=False)
     remove = gr.Dropdown(handlers.classes, multiselect=True, label="remove", visible=False)
     network = gr.Radio(list(handlers.networks), value=handlers.name, label="network", visible=False)
+    noise_strength = gr.Number(None, label="noise_strength", visible=False)
     gr.Button(visible=False).click(
         handlers.inpaint,
-        [photo, mask, strategy, grow, feather, invert_mask, remove, prompt, network],
+        [photo, mask, strategy, grow, feather, invert_mask, remove, prompt, network, noise_strength],
         [picture("filled photo"), gr.JSON(label="facts", visible=False)],
         api_name="inpaint",
         **ONE_AT_A_TIME,

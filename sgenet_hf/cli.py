@@ -34,7 +34,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from .hub import file_beside, network_name
+from .averaging import mean_of_networks
+from .hub import file_beside, network_name, write_bundled_folder
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .modeling_sgenet import SGENetModel
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
@@ -92,10 +93,11 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
         segmenter=arguments.segmenter,
         device=arguments.device,
         dtype=arguments.dtype,
-        noise_strength=arguments.noise_strength,
     )
+    # What would fail for every photo is said once.
+    inpainter.check_noise_strength(arguments.noise_strength)
     if arguments.remove:
-        inpainter.class_ids(arguments.remove)  # an unknown name would fail for every photo
+        inpainter.class_ids(arguments.remove)
     if (arguments.all_scales or arguments.min_confidence) and not inpainter.classes:
         raise ValueError(
             f"{arguments.model} names no classes, so it has no confidence and no scales to show: leave out "
@@ -216,6 +218,15 @@ def info_command(arguments: argparse.Namespace) -> int:
     return ALL_WELL
 
 
+def average_command(arguments: argparse.Namespace) -> int:
+    """`sgenet average`: see `averaging.mean_of_networks`."""
+    if (arguments.out / "model.safetensors").exists():
+        raise FileExistsError(f"{arguments.out} holds weights already: name a new folder.")
+    mean = mean_of_networks(arguments.checkpoints)
+    print(f"mean of {len(arguments.checkpoints)} networks: {write_bundled_folder(mean, arguments.out)}")
+    return ALL_WELL
+
+
 def count_flop(model: PreTrainedModel, side: int = 256) -> int:
     """Floating-point operations (2 x MAC) for one photo of `side` x `side`, all scales."""
     device, dtype = model.device, model.dtype
@@ -321,6 +332,7 @@ def _fill(inpainter: Inpainter, task: Task, arguments: argparse.Namespace) -> In
         resize_mask=arguments.resize_mask,
         grow=arguments.grow,
         feather=arguments.feather,
+        noise_strength=arguments.noise_strength,
     )
     save_photo(photo, result.image, task.out)
     if arguments.all_scales:
@@ -420,6 +432,14 @@ def _named(text: str) -> tuple[str, str]:
     return name, checkpoint
 
 
+def _weighted(text: str) -> tuple[str, float]:
+    name, equals, weight = text.rpartition("=")
+    try:
+        return (name, float(weight)) if equals else (text, 1.0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not CHECKPOINT=WEIGHT, such as runs/a/final=0.5") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sgenet",
@@ -460,6 +480,16 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument(
         "checkpoint", nargs="?", default="street", help="bundled name, folder or Hub id (default street)"
     )
+
+    average = command("average", average_command, "Write the mean of several networks of one kind.")
+    average.add_argument(
+        "checkpoints",
+        nargs="+",
+        type=_weighted,
+        metavar="CHECKPOINT[=WEIGHT]",
+        help="bundled name, folder or Hub id, and how much it counts (default 1)",
+    )
+    average.add_argument("--out", type=Path, required=True, help="folder to write; float16 on disk")
 
     serve = command("serve", serve_command, "Serve the page in the browser.")
     serve.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")

@@ -444,6 +444,7 @@ class SGENetModel(SGENetPreTrainedModel):
 
     def __init__(self, config: SGENetConfig):
         super().__init__(config)
+        config.validate()  # `from_pretrained(..., noise_strength=-3)` sets values past the configuration's own checks
         self.encoder = SGENetEncoder(config)
         self.context_inference = SGENetContextInference(config)
         # Both lists run coarse to fine: heads for scales 4..0, steps into levels 3..0.
@@ -460,6 +461,7 @@ class SGENetModel(SGENetPreTrainedModel):
         semantic_prompt: torch.LongTensor | None = None,
         pixel_mask: torch.LongTensor | None = None,
         labelled: torch.BoolTensor | None = None,
+        noise_strength: torch.FloatTensor | float | None = None,
         return_dict: bool | None = None,
     ) -> SGENetOutput | tuple:
         """Fills the hole.
@@ -473,6 +475,8 @@ class SGENetModel(SGENetPreTrainedModel):
                 batch. Each photo is filled as if it were alone; the padding of the results is 0.
             labelled: Per sample, whether labels train its segmentation, shape (B,). Where False no gradient passes
                 from the image through the segmentation, which would otherwise become a free latent.
+            noise_strength: How much noise enters the hole, at least 0: a number, or one for each photo, shape (B,). By
+                default the configuration's; without effect on a network without `noise_channels`.
             return_dict: False for a tuple in place of [`SGENetOutput`].
 
         Raises:
@@ -480,7 +484,7 @@ class SGENetModel(SGENetPreTrainedModel):
         """
         check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels)
         if pixel_mask is not None:
-            output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled)
+            output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled, noise_strength)
             return output if self._wants_dict(return_dict) else output.to_tuple()
 
         height, width = pixel_values.shape[-2:]
@@ -494,6 +498,10 @@ class SGENetModel(SGENetPreTrainedModel):
         skips = self.encoder(photo_and_mask)
         hidden_states = self.context_inference(skips[COARSEST])
 
+        if noise_strength is None:
+            noise_strength = self.config.noise_strength
+        if isinstance(noise_strength, torch.Tensor):
+            noise_strength = noise_strength.view(-1, 1, 1, 1)
         images, logits, confidences, reliabilities, expected_error = [], [], [], [], None
         for index, scale in enumerate(range(COARSEST, -1, -1)):
             size = scale_size(height, width, scale)
@@ -512,9 +520,8 @@ class SGENetModel(SGENetPreTrainedModel):
                 expected_error = self.error_head(hidden_states)[..., : size[0], : size[1]]
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
-                noise_strength = self.config.noise_strength * holes[scale - 1]
                 hidden_states = self.steps[index](
-                    hidden_states, skips[scale - 1], guidance, reliability, noise_strength, finer
+                    hidden_states, skips[scale - 1], guidance, reliability, noise_strength * holes[scale - 1], finer
                 )
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
@@ -562,7 +569,9 @@ class SGENetModel(SGENetPreTrainedModel):
         classes = torch.arange(self.config.num_labels, device=ids.device)[:, None, None]
         return (ids[:, None] == classes).to(hole_padded.dtype)
 
-    def _forward_ragged(self, pixel_values, mask, semantic_prompt, pixel_mask, labelled) -> SGENetOutput:
+    def _forward_ragged(
+        self, pixel_values, mask, semantic_prompt, pixel_mask, labelled, noise_strength
+    ) -> SGENetOutput:
         """Fills photos of one size together and puts the results back into zero-padded batches: whatever padding does
         to convolutions and statistics at its edge, a photo must not look different for its neighbours in the batch."""
         heights, widths = pixel_mask.amax(dim=2).sum(dim=1).tolist(), pixel_mask.amax(dim=1).sum(dim=1).tolist()
@@ -578,6 +587,7 @@ class SGENetModel(SGENetPreTrainedModel):
                 mask[members, :, : size[0], : size[1]],
                 None if semantic_prompt is None else semantic_prompt[members, : size[0], : size[1]],
                 labelled=None if labelled is None else labelled[members],
+                noise_strength=noise_strength[members] if isinstance(noise_strength, torch.Tensor) else noise_strength,
                 return_dict=True,
             )
             for row, index in enumerate(members):

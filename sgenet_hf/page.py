@@ -221,6 +221,12 @@ def save_hole(editor: dict[str, Any] | None, photo_file: str | None, exact: byte
 # --- The network -----------------------------------------------------------------------------------------------------
 
 
+def fill_options(network: Inpainter, strategy: str, grow: float, feather: float, texture: float) -> dict[str, Any]:
+    """Returns the options of `Inpainter.prepare` that the page's advanced settings mean for a network."""
+    options = {"strategy": strategy, "grow": int(grow), "feather": int(feather)}
+    return options | ({"noise_strength": texture} if network.has_noise else {})
+
+
 class Handlers:
     """What needs a network.
 
@@ -265,6 +271,7 @@ class Handlers:
         strategy: str,
         grow: float,
         feather: float,
+        texture: float,
         prompt_editor: dict[str, Any] | None = None,
         progress=gr.Progress(),  # noqa: B008 (how Gradio passes it)
     ) -> Iterator[tuple[Any, ...]]:
@@ -277,9 +284,8 @@ class Handlers:
             if prompt_editor is not None:
                 prompt = np.where(hole, painted_labels(layers_of(prompt_editor), photo, self.palette), FREE)
             progress(0.3, "Filling the hole")
-            result = self.inpainter(
-                photo, hole, strategy=strategy, grow=int(grow), feather=int(feather), semantic_prompt=prompt
-            )
+            options = fill_options(self.inpainter, strategy, grow, feather, texture)
+            result = self.inpainter(photo, hole, semantic_prompt=prompt, **options)
             progress(0.8, "Saving the photo")
             stem = f"{folder}/{Path(photo.name).stem}-filled"
             after = str(save_photo(photo, result.image, f"{stem}.png"))
@@ -341,14 +347,17 @@ class Handlers:
         strategy: str,
         grow: float,
         feather: float,
+        texture: float,
         name: str,
     ) -> tuple[Any, str]:
         """Fills the same hole with the page's network and an allowed one; fills `compare_slider, compared`."""
         photo = read_photo(photo_file)
         hole = require_hole(editor, photo, exact)
-        options = {"strategy": strategy, "grow": int(grow), "feather": int(feather)}
         with messages_for_users():
-            results = [network(photo, hole, **options) for network in (self.inpainter, self.networks[name])]
+            results = [
+                network(photo, hole, **fill_options(network, strategy, grow, feather, texture))
+                for network in (self.inpainter, self.networks[name])
+            ]
         columns = "".join(
             f"<section><h3>{side}: {html.escape(network)}</h3>{show_verdict(result)}</section>"
             for side, network, result in zip(("Left", "Right"), (self.name, name), results, strict=True)
@@ -364,6 +373,7 @@ class Handlers:
         strategy: str,
         grow: float,
         feather: float,
+        texture: float,
         progress=gr.Progress(),  # noqa: B008 (how Gradio passes it)
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Fills many photos; yields the table, the zip and the CSV once."""
@@ -371,7 +381,7 @@ class Handlers:
             raise user_error("Choose photos, and for each a mask file of the same name (street.jpg: street.png).")
         if len(photos) > BATCH_LIMIT:
             raise user_error(f"{len(photos)} photos are too many for one batch: send at most {BATCH_LIMIT}.")
-        options = {"strategy": strategy, "grow": int(grow), "feather": int(feather)}
+        options = fill_options(self.inpainter, strategy, grow, feather, texture)
         with tempfile.TemporaryDirectory(prefix="sgenet-") as name:
             folder, rows = Path(name), []
             for row in fill_each(self.inpainter, [*map(Path, photos)], [*map(Path, masks)], folder, **options):
@@ -400,6 +410,7 @@ class Handlers:
         remove: list[str] | None = None,
         semantic_prompt: str | None = None,
         network: str | None = None,
+        noise_strength: float | None = None,
     ) -> tuple[Image.Image, dict[str, Any]]:
         """Fills the white part of a mask in a photo, or removes what belongs to named classes.
 
@@ -414,6 +425,8 @@ class Handlers:
             semantic_prompt: Palette or grey PNG of class ids and of the photo's size that says what belongs in the
                 hole; 255 = the network decides. `/segment` returns such a file.
             network: One of the networks that the server offers; by default the page's own.
+            noise_strength: How much texture the fill shows, for networks with noise: 0 the smoothest, 1 as trained; by
+                default the network's own.
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
@@ -437,6 +450,7 @@ class Handlers:
                 invert_mask=invert_mask,
                 grow=int(grow),
                 feather=int(feather),
+                noise_strength=noise_strength,
             )
             ready = time.perf_counter()
             fills = inpainter.fill([job])[0]

@@ -147,6 +147,7 @@ class Job:
     prompt: np.ndarray | None
     feather: int
     warnings: list[str]
+    noise_strength: float | None = None
 
 
 @dataclass
@@ -241,12 +242,9 @@ class Inpainter:
             default the network itself.
         device: by default the best that is present; a network that is passed stays where it is.
         dtype: of the parameters; by default the checkpoint's.
-        noise_strength: how much texture a fill shows, for networks with noise: 0 the smoothest, nearest to the truth
-            on average, 1 as trained; by default the network's own. A network that is passed keeps it.
 
     Raises:
         CheckpointError: see `load_model`.
-        ValueError: if `noise_strength` is negative, or given to a network without noise.
     """
 
     def __init__(
@@ -257,7 +255,6 @@ class Inpainter:
         segmenter: str | os.PathLike | Segmenter | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        noise_strength: float | None = None,
     ):
         if isinstance(model, str | os.PathLike):
             self.model: Any = load_model(model, device, dtype)
@@ -268,12 +265,6 @@ class Inpainter:
                 network = network.to(device=device, dtype=dtype)
             self.model = network.eval()
             self.processor = processor or SGENetImageProcessor()
-        if noise_strength is not None:
-            if not getattr(self.model.config, "noise_channels", 0):
-                raise ValueError("This network makes its texture without noise: leave out noise_strength.")
-            if noise_strength < 0:
-                raise ValueError(f"noise_strength is 0 or more, not {noise_strength:g}.")
-            self.model.config.noise_strength = float(noise_strength)
         # Convolutions run about 1.5 times as fast in this layout on the CPUs measured, and no slower elsewhere.
         self.model.to(memory_format=torch.channels_last)
         self.inputs = inspect.signature(self.model.forward).parameters
@@ -336,6 +327,7 @@ class Inpainter:
         resize_mask: bool | None = None,
         grow: int = 0,
         feather: int = 0,
+        noise_strength: float | None = None,
     ) -> Job:
         """Read photo and mask, and decide what the network will see.
 
@@ -351,6 +343,8 @@ class Inpainter:
             grow: pixels by which to grow the hole, for masks that were drawn too tight; negative shrinks it.
             feather: width in pixels of a band around the hole in which fill and photo blend. 0 leaves every known
                 pixel bit for bit as it was.
+            noise_strength: how much texture the fill shows, for networks with noise: 0 the smoothest, nearest to the
+                truth on average, 1 as trained; by default the checkpoint's.
 
         Raises:
             FileNotFoundError: no such photo, mask or prompt.
@@ -361,6 +355,7 @@ class Inpainter:
             raise ValueError(f"Unknown strategy {strategy!r}: use one of {', '.join(STRATEGIES)}.")
         if feather < 0:
             raise ValueError(f"feather is a width in pixels, 0 or more, not {feather}.")
+        self.check_noise_strength(noise_strength)
         photo = load_photo(photo)
         if mask is None and not remove:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
@@ -383,7 +378,7 @@ class Inpainter:
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := softness_warning(region))]
-        return Job(photo, hole, strategy, regions, prompt, feather, notes)
+        return Job(photo, hole, strategy, regions, prompt, feather, notes, noise_strength)
 
     def fill(self, jobs: Sequence[Job], batch_size: int = 4) -> list[list[RegionFill]]:
         """Run the network on every region of every job, `batch_size` regions at a time."""
@@ -430,7 +425,7 @@ class Inpainter:
         full = (photo.height, photo.width)
         no_hole = np.zeros(full, bool)
         image, mask = shrink_without_leak(photo.rgb, no_hole, shrunk_size(full))
-        output = self._network([image], [mask], [None])
+        output = self._network([image], [mask])
         confidence = F.interpolate(confidences_of(output)[-1].float(), size=full, mode="bilinear", align_corners=False)
         labels = self.processor.post_process_semantic_segmentation(output, [full])[0]
         return SegmentationResult(labels.cpu().numpy(), confidence[0, 0].cpu().numpy(), self.classes)
@@ -451,6 +446,22 @@ class Inpainter:
         labels = self.segment(photo).labels if self.segmenter is None else foreign_labels(photo, self.segmenter)
         found = np.isin(labels, self.class_ids(classes))
         return grow_mask(found, max(2, round(0.01 * max(found.shape))) if grow is None else grow)
+
+    def check_noise_strength(self, noise_strength: float | None) -> None:
+        """Judge an option of `prepare`.
+
+        Raises:
+            ValueError: it is negative, or given to a network without noise.
+        """
+        if noise_strength is not None and not self.has_noise:
+            raise ValueError("This network makes its texture without noise: leave out noise_strength.")
+        if noise_strength is not None and noise_strength < 0:
+            raise ValueError(f"noise_strength is 0 or more, not {noise_strength:g}.")
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether `noise_strength` changes what the network fills in."""
+        return getattr(self.model.config, "noise_channels", 0) > 0
 
     @property
     def removable(self) -> dict[int, str]:
@@ -491,18 +502,24 @@ class Inpainter:
         return shrink_prompt(labels, size)
 
     def _run(self, runs: Sequence[tuple[Job, Region]]) -> list[RegionFill]:
-        images, masks, prompts = [], [], []
+        images, masks, prompts, strengths = [], [], [], [job.noise_strength for job, _ in runs]
         for job, region in runs:
             window = region.box.window
             image, mask = shrink_without_leak(job.photo.rgb[window], job.mask[window], region.size)
             images.append(image)
             masks.append(mask)
             prompts.append(None if job.prompt is None else shrink_prompt(job.prompt[window], region.size))
-        output = self._network(images, masks, prompts)
+        output = self._network(images, masks, prompts, strengths)
         return [self._read(output, index, job, region, masks[index]) for index, (job, region) in enumerate(runs)]
 
     @torch.inference_mode()
-    def _network(self, images: list[np.ndarray], masks: list[np.ndarray], prompts: list[np.ndarray | None]) -> Any:
+    def _network(
+        self,
+        images: list[np.ndarray],
+        masks: list[np.ndarray],
+        prompts: Sequence[np.ndarray | None] = (),
+        noise_strengths: Sequence[float | None] = (),
+    ) -> Any:
         """The processor and the network; the only place where the network is called."""
         # The whole photo's mask has been judged already: a region may well be full.
         inputs = self.processor.preprocess(images, masks, max_hole_ratio=1.0, invert_mask=False, return_tensors="pt")
@@ -512,6 +529,11 @@ class Inpainter:
                 if prompt is not None:
                     plane[: prompt.shape[0], : prompt.shape[1]] = torch.from_numpy(prompt)
             inputs["semantic_prompt"] = planes
+        if any(strength is not None for strength in noise_strengths):
+            usual = self.model.config.noise_strength
+            inputs["noise_strength"] = torch.tensor(
+                [float(usual if strength is None else strength) for strength in noise_strengths]
+            )
         tensors = {
             name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
             for name, tensor in inputs.items()
@@ -584,7 +606,6 @@ def inpaint(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    noise_strength: float | None = None,
     **options: Any,
 ) -> Image.Image:
     """Fill the hole of a photo: `inpaint("photo.jpg", "mask.png").save("filled.png")`.
@@ -597,17 +618,16 @@ def inpaint(
         model: bundled name, folder, Hub id or network.
         device: by default the best that is present.
         dtype: by default the checkpoint's.
-        noise_strength: see `Inpainter`.
-        options: `remove`, `strategy`, `semantic_prompt`, `invert_mask`, `resize_mask`, `grow`, `feather`; see
-            `Inpainter.prepare`.
+        options: `remove`, `strategy`, `semantic_prompt`, `invert_mask`, `resize_mask`, `grow`, `feather`,
+            `noise_strength`; see `Inpainter.prepare`.
 
     Returns:
         The filled photo, of the same size and mode.
     """
     if isinstance(model, str | os.PathLike):
-        inpainter = _kept_inpainter(os.fspath(model), device, dtype, noise_strength)
+        inpainter = _kept_inpainter(os.fspath(model), device, dtype)
     else:
-        inpainter = Inpainter(model, device=device, dtype=dtype, noise_strength=noise_strength)
+        inpainter = Inpainter(model, device=device, dtype=dtype)
     result = inpainter(photo, mask, **options)
     for message in result.warnings:
         warnings.warn(message, stacklevel=2)
@@ -697,10 +717,8 @@ def _load_processor(name_or_path: str | os.PathLike) -> SGENetImageProcessor:
 
 
 @functools.lru_cache(maxsize=2)
-def _kept_inpainter(
-    name: str, device: str | torch.device | None, dtype: str | torch.dtype | None, noise_strength: float | None = None
-) -> Inpainter:
-    return Inpainter(name, device=device, dtype=dtype, noise_strength=noise_strength)
+def _kept_inpainter(name: str, device: str | torch.device | None, dtype: str | torch.dtype | None) -> Inpainter:
+    return Inpainter(name, device=device, dtype=dtype)
 
 
 def _pixels_of(job: Job, region: Region) -> int:

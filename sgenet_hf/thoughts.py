@@ -95,11 +95,15 @@ def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
     classes = classes_in_hole(result)
     sentence = (
         f"The network is <strong>{verdict}</strong> what belongs in the hole ({result.score:.0%} confidence on "
-        f"average, the hole's rim left out): mostly {html.escape(classes[0].name)}, and between the coarsest and the "
-        f"finest scale it changed its mind about {share_changed(result):.0%} of it."
+        f"average, the hole's rim left out): mostly {html.escape(classes[0].name)}"
     )
-    if prompted:
-        sentence += " Where you painted, that is how well what you asked for fits in its view."
+    if prompted:  # the coarsest scale knows no prompt: it has not changed its mind, it was told
+        sentence += ". Where you painted, that is how well what you asked for fits in its view."
+    else:
+        sentence += (
+            f", and between the coarsest and the finest scale it changed its mind about {share_changed(result):.0%} "
+            "of it."
+        )
     if result.expected_error is not None:
         sentence += (
             f" It expects the colours there to miss the truth by {result.expected_error:.0f} of 255 on average."

@@ -28,6 +28,7 @@ from PIL import Image
 
 from eval.space_benchmark import draw_photo, measure
 from sgenet_hf import GatedConvConfig, GatedConvModel, Inpainter, SGENetConfig, SGENetImageProcessor, SGENetModel
+from sgenet_hf.page import fill_options
 
 
 def require(condition, what):
@@ -371,6 +372,22 @@ def test_no_request_loads_another_checkpoint(client, files, second_checkpoint):
         call(client, files["photo"], files["mask"], network=str(second_checkpoint))
 
 
+def test_the_amount_of_texture_can_be_chosen(client, files, tiny_checkpoint):
+    inpainter = Inpainter(str(tiny_checkpoint))
+    fills = []
+    for strength in (0, 1):
+        path, _ = call(client, files["photo"], files["mask"], noise_strength=strength)
+        fills.append(np.asarray(Image.open(path)))
+        expected = inpainter(files["photo"], files["mask"], noise_strength=strength)
+        assert np.array_equal(fills[-1], np.asarray(expected.image))
+    hole = np.asarray(Image.open(files["mask"])) > 0
+    assert (fills[0] != fills[1])[hole].any() and np.array_equal(fills[0][~hole], fills[1][~hole])
+
+    plain = Inpainter(SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)))
+    assert fill_options(inpainter, "auto", 2, 0, 0.3)["noise_strength"] == 0.3
+    assert "noise_strength" not in fill_options(plain, "auto", 2, 0, 0.3), "the slider is not shown for it"
+
+
 def test_the_map_of_a_photo_can_prompt_a_fill(client, files, photo, tiny_checkpoint):
     from gradio_client import handle_file
 
@@ -452,7 +469,8 @@ def test_the_endpoints_are_named_and_documented(client):
     assert list(endpoints) == ["/inpaint", "/segment"]
     parameters = {entry["parameter_name"]: entry for entry in endpoints["/inpaint"]["parameters"]}
     assert list(parameters) == [
-        *("photo", "mask", "strategy", "grow", "feather", "invert_mask", "remove", "semantic_prompt", "network")
+        *("photo", "mask", "strategy", "grow", "feather", "invert_mask", "remove", "semantic_prompt", "network"),
+        "noise_strength",
     ]
     assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["photo"]
     assert parameters["strategy"]["type"]["enum"] == ["auto", "crop", "resize", "original"]

@@ -353,6 +353,30 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
     assert "may be used for research and other non-commercial purposes only." in capsys.readouterr().out
 
 
+def test_average_writes_the_weighted_mean_of_networks_of_one_kind(tiny_checkpoint, tmp_path, capsys):
+    other = sgenet_hf.load_model(tiny_checkpoint, device="cpu")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.5)
+    other.config.noise_strength = 0.25  # how it is used, not what it is
+    other.save_pretrained(tmp_path / "other")
+    out = tmp_path / "mean"
+    assert main(["average", str(tiny_checkpoint), f"{tmp_path / 'other'}=3", "--out", str(out)]) == 0
+    mean, first = (sgenet_hf.load_model(folder, device="cpu").state_dict() for folder in (out, tiny_checkpoint))
+    for name, value in first.items():
+        torch.testing.assert_close(mean[name], value + 0.375, atol=2e-3, rtol=2e-3)
+    assert main(["average", str(tiny_checkpoint), "--out", str(out)]) == 2
+    assert "holds weights already" in capsys.readouterr().err
+    other.config.reliability_smoothing = 3
+    other.save_pretrained(tmp_path / "other")
+    assert main(["average", str(tiny_checkpoint), str(tmp_path / "other"), "--out", str(tmp_path / "none")]) == 2
+    assert "differ in reliability_smoothing" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert main(["average", "street=-1", "--out", str(tmp_path / "none")]) == 2
+    with pytest.raises(SystemExit):
+        main(["average", "street=much", "--out", str(tmp_path / "none")])
+
+
 def test_a_name_of_nothing_is_said_without_asking_the_hub(capsys):
     assert main(["info", "nosuch"]) == 2
     said = capsys.readouterr().err

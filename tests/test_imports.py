@@ -92,7 +92,9 @@ ARROWS: dict[str, set[str]] = {
         "training_arguments",
     },
     # The command line.
+    "averaging": {"pipeline"},
     "cli": {
+        "averaging",
         "data",
         "hub",
         "masks",

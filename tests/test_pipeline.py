@@ -608,8 +608,14 @@ def test_noise_strength_says_how_much_texture_a_fill_shows(tiny_checkpoint, rng)
         for strength in (None, 0)
     )
     assert (full != none)[mask].any() and not (full != none)[~mask].any()
+    inpainter = Inpainter(tiny_checkpoint, device="cpu")
+    jobs = [inpainter.prepare(photo, mask, noise_strength=strength) for strength in (0, None, 0.5)]
+    together = [inpainter.finish(job, fills) for job, fills in zip(jobs, inpainter.fill(jobs), strict=True)]
+    for result, alone in zip(together, (none, full), strict=False):
+        assert abs(np.asarray(result.image).astype(int) - alone).max() <= 1, "each photo has its own strength"
+    assert (np.asarray(together[2].image) != none)[mask].any()
     with pytest.raises(ValueError, match="0 or more, not -3"):
-        Inpainter(tiny_checkpoint, noise_strength=-3)
-    plain = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4))
+        inpainter(photo, mask, noise_strength=-3)
+    plain = Inpainter(SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)))
     with pytest.raises(ValueError, match="leave out noise_strength"):
-        Inpainter(plain, noise_strength=0.5)
+        plain(photo, mask, noise_strength=0.5)

@@ -1,0 +1,59 @@
+"""The mean of several networks of one kind, parameter by parameter.
+
+Weights of one run, or of runs that went on from one another, lie close enough together for their mean to be a network
+too, and it fills photos that none of them has seen better than each alone (Wortsman et al., "Model soups", 2022).
+"""
+
+import os
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from .pipeline import load_model
+
+
+# What a configuration says that is not about the weights: the first network's stands.
+NOT_OF_THE_WEIGHTS = {"image_size", "noise_strength", "dtype", "auto_map", "transformers_version", "_name_or_path"}
+
+
+def mean_of_networks(parts: Sequence[tuple[str | os.PathLike, float]]) -> PreTrainedModel:
+    """The weighted mean of networks, float32 on the CPU, with the first one's configuration.
+
+    Args:
+        parts: Bundled name, folder or Hub id of each network, and how much it counts; the weights are divided by their
+            sum.
+
+    Raises:
+        ValueError: If there is no network, a weight is not positive, or two networks are of different kinds.
+        CheckpointError: See `load_model`.
+    """
+    if not parts or min(weight for _, weight in parts) <= 0:
+        raise ValueError("A mean needs networks, each with a weight above 0.")
+    whole = sum(weight for _, weight in parts)
+    mean: PreTrainedModel | None = None
+    for name, weight in parts:
+        network = load_model(name, device="cpu", dtype=torch.float32)
+        if mean is None:
+            mean, total = network, {key: torch.zeros_like(value) for key, value in network.state_dict().items()}
+        if differing := differing_settings(mean, network):
+            raise ValueError(
+                f"{name} and {parts[0][0]} differ in {', '.join(differing)}: only networks of one kind have a mean."
+            )
+        for key, value in network.state_dict().items():
+            total[key] += weight / whole * value
+    assert mean is not None  # parts is not empty
+    mean.load_state_dict(total)
+    return mean
+
+
+def differing_settings(one: PreTrainedModel, other: PreTrainedModel) -> list[str]:
+    """Names of the settings in which two networks' weights cannot be compared."""
+    if type(one) is not type(other):
+        return ["their architecture"]
+    ours, theirs = one.config.to_dict(), other.config.to_dict()
+    names = (ours.keys() | theirs.keys()) - NOT_OF_THE_WEIGHTS
+    return sorted(name for name in names if ours.get(name) != theirs.get(name))
+
+
+__all__ = ["mean_of_networks"]
