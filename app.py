@@ -194,6 +194,7 @@ def small_button(label: str, elem_id: str) -> gr.Button:
 
 def make_options(network: Inpainter) -> list[Any]:
     """Strategy, grow, feather and texture, with what they are good for."""
+    usual_noise = network.model.config.noise_strength if network.has_noise else 0
     return [
         gr.Radio(
             list(zip(STRATEGY_NAMES, STRATEGIES, strict=True)),
@@ -212,11 +213,11 @@ def make_options(network: Inpainter) -> list[Any]:
         ),
         gr.Slider(
             0,
-            1,
-            network.model.config.noise_strength if network.has_noise else 0,
+            max(1, usual_noise),
+            usual_noise,
             step=0.1,
             label="Texture",
-            info="0 is smooth and nearest to the truth on average; 1 makes up as many details as photos have.",
+            info="0 is smooth and nearest to the truth on average; 1 makes up the most details.",
             visible=network.has_noise,
         ),
     ]

@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         trainer.average_weights(update)
         if is_due(progress.samples, update, run.log_every_samples):
-            elapsed = time.monotonic() - started
+            elapsed = time.monotonic() - started  # both are means since the start: later ones say more
             speed = {"images_per_s": (progress.samples - first_samples) / elapsed, "waiting": batches.waited / elapsed}
             log(accelerator, progress, run, mean_terms(terms_since_log) | read_watch() | speed)
             terms_since_log.clear()
@@ -215,16 +215,17 @@ def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Itera
     """Batches of epoch after epoch, from where `progress` stands.
 
     Raises:
-        ValueError: If an epoch holds no batch.
+        ValueError: If an epoch of a stream holds no batch.
     """
     batches = loader.batch_sampler
     if isinstance(batches, EpochBatches):
         batches.epoch, batches.first_batch = progress.epoch, progress.batch
         for batch in loader:
-            if progress.batch == batches.batches_per_epoch:
+            if progress.batch >= batches.batches_per_epoch:  # more if the data have become fewer
                 progress.epoch, progress.batch = progress.epoch + 1, 0
             yield batch
-    while True:  # a stream, which ends with its epoch
+        return
+    while True:  # a stream ends with its epoch
         first_batch = progress.batch
         train_set.set_epoch(progress.epoch)
         yield from loader

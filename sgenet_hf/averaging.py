@@ -1,9 +1,10 @@
 """The mean of several networks of one kind, parameter by parameter.
 
 Weights of one run, or of runs that went on from one another, lie close enough together for their mean to be a network
-too, and it fills photos that none of them has seen better than each alone (Wortsman et al., "Model soups", 2022).
+too, and often a better one on unseen photos (Wortsman et al., "Model soups", 2022, for classifiers). Measure it.
 """
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -18,32 +19,32 @@ NOT_OF_THE_WEIGHTS = {"image_size", "noise_strength", "dtype", "auto_map", "tran
 
 
 def mean_of_networks(parts: Sequence[tuple[str | os.PathLike, float]]) -> PreTrainedModel:
-    """The weighted mean of networks, float32 on the CPU, with the first one's configuration.
+    """The weighted mean of networks, float32 on the CPU, with the first one's configuration and buffers.
 
     Args:
         parts: Bundled name, folder or Hub id of each network, and how much it counts; the weights are divided by their
             sum.
 
     Raises:
-        ValueError: If there is no network, a weight is not positive, or two networks are of different kinds.
+        ValueError: If there is no network, a weight is no positive number, or two networks are of different kinds.
         CheckpointError: See `load_model`.
     """
-    if not parts or min(weight for _, weight in parts) <= 0:
+    if not parts or not all(0 < weight < math.inf for _, weight in parts):
         raise ValueError("A mean needs networks, each with a weight above 0.")
     whole = sum(weight for _, weight in parts)
     mean: PreTrainedModel | None = None
     for name, weight in parts:
         network = load_model(name, device="cpu", dtype=torch.float32)
         if mean is None:
-            mean, total = network, {key: torch.zeros_like(value) for key, value in network.state_dict().items()}
+            mean, total = network, {key: torch.zeros_like(value) for key, value in network.named_parameters()}
         if differing := differing_settings(mean, network):
             raise ValueError(
                 f"{name} and {parts[0][0]} differ in {', '.join(differing)}: only networks of one kind have a mean."
             )
-        for key, value in network.state_dict().items():
-            total[key] += weight / whole * value
+        for key, value in network.named_parameters():
+            total[key] += weight / whole * value.detach()
     assert mean is not None  # parts is not empty
-    mean.load_state_dict(total)
+    mean.load_state_dict(total, strict=False)  # a mean of unit vectors, such as spectral norm's buffers, is none
     return mean
 
 

@@ -5,6 +5,7 @@
     sgenet prepare DATASET SOURCE OUT         a published data set as parquet shards
     sgenet masks NAME OUT                     an evaluation mask set as PNG files
     sgenet info CHECKPOINT                    what a checkpoint is
+    sgenet average CHECKPOINT... --out DIR    the mean of related checkpoints
     sgenet serve                              the page in the browser
     sgenet deploy-space OWNER/NAME            the page as a Space on the Hub
 
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -223,7 +225,15 @@ def average_command(arguments: argparse.Namespace) -> int:
     if (arguments.out / "model.safetensors").exists():
         raise FileExistsError(f"{arguments.out} holds weights already: name a new folder.")
     mean = mean_of_networks(arguments.checkpoints)
-    print(f"mean of {len(arguments.checkpoints)} networks: {write_bundled_folder(mean, arguments.out)}")
+    write_bundled_folder(mean, arguments.out)
+    names = [name for name, _ in arguments.checkpoints]
+    if processor := file_beside(names[0], "preprocessor_config.json"):
+        shutil.copyfile(processor, arguments.out / processor.name)
+    # Terms hold for what was made of the weights.
+    texts = dict.fromkeys(file.read_text(encoding="utf-8") for name in names if (file := file_beside(name, "LICENSE")))
+    if texts:
+        (arguments.out / "LICENSE").write_text("\n\n".join(texts), encoding="utf-8")
+    print(f"mean of {len(names)} networks: {arguments.out}")
     return ALL_WELL
 
 
@@ -434,10 +444,12 @@ def _named(text: str) -> tuple[str, str]:
 
 def _weighted(text: str) -> tuple[str, float]:
     name, equals, weight = text.rpartition("=")
+    if not equals or Path(text).is_dir():  # a folder may have a = in its name
+        return text, 1.0
     try:
-        return (name, float(weight)) if equals else (text, 1.0)
+        return name, float(weight)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not CHECKPOINT=WEIGHT, such as runs/a/final=0.5") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder and not CHECKPOINT=WEIGHT (street=0.5)") from error
 
 
 def _parser() -> argparse.ArgumentParser:

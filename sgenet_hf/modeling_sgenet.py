@@ -327,11 +327,12 @@ def lattice_noise(
     planes: range, size: tuple[int, int], device: torch.device, shift: torch.Tensor | None = None
 ) -> torch.Tensor:
     """White noise of mean 0 and variance 1, uniform, shape (1, len(planes), *size): an integer hash of plane, row and
-    column, and so the same on every device and in every larger or smaller photo. `shift` (2,) moves the lattice."""
-    plane = torch.tensor(list(planes), device=device)
+    column, and so the same on every device and in every larger or smaller photo. `shift` (2,), on the CPU, moves the
+    lattice."""
+    plane = torch.arange(planes.start, planes.stop, device=device)
     rows, columns = (torch.arange(side, device=device) for side in size)
     if shift is not None:
-        down, right = shift.to(device)
+        down, right = shift.tolist()
         rows, columns = rows + down, columns + right
     mixed = (plane[:, None, None] * 83492791 + rows[:, None] * 73856093 + columns * 19349663) & 0x7FFFFFFF
     for _ in range(2):
@@ -482,7 +483,7 @@ class SGENetModel(SGENetPreTrainedModel):
         Raises:
             ValueError: If the shapes do not fit together or a padded photo is not at the top left.
         """
-        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels)
+        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels, noise_strength)
         if pixel_mask is not None:
             output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled, noise_strength)
             return output if self._wants_dict(return_dict) else output.to_tuple()
@@ -625,12 +626,19 @@ def check_inputs(
     semantic_prompt: torch.Tensor | None,
     pixel_mask: torch.Tensor | None,
     num_labels: int | None = None,
+    noise_strength: torch.Tensor | float | None = None,
 ) -> None:
     """Compares the shapes of the model's inputs, and the prompt's ids with the classes.
 
     Raises:
         ValueError: If one does not fit, with the shape that would.
     """
+    if isinstance(noise_strength, torch.Tensor):
+        if noise_strength.shape != pixel_values.shape[:1]:
+            found = tuple(noise_strength.shape)
+            raise ValueError(f"`noise_strength` must be a number or have shape {(len(pixel_values),)}, got {found}.")
+    elif noise_strength is not None and noise_strength < 0:
+        raise ValueError(f"`noise_strength` must not be negative, got {noise_strength}.")
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or 0 in pixel_values.shape:
         raise ValueError(f"`pixel_values` must have shape (batch, 3, height, width), got {tuple(pixel_values.shape)}.")
     batch_size, _, height, width = pixel_values.shape
@@ -643,9 +651,9 @@ def check_inputs(
         raise ValueError("`semantic_prompt` holds class ids; give integers, -1 where the network may decide.")
     if semantic_prompt is None or num_labels is None or semantic_prompt.is_meta or torch.compiler.is_compiling():
         return  # nothing, no values, or a graph that may not depend on values
-    lowest, highest = semantic_prompt.aminmax()
+    lowest, highest = torch.stack(semantic_prompt.aminmax()).tolist()  # a GPU is asked once
     if lowest < -1 or highest >= num_labels:
-        wrong = int(highest if highest >= num_labels else lowest)
+        wrong = highest if highest >= num_labels else lowest
         raise ValueError(f"`semantic_prompt` holds {wrong}; ids run from 0 to {num_labels - 1}, -1 leaves it open.")
 
 

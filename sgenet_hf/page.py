@@ -152,7 +152,7 @@ def facts_of(result: InpaintingResult) -> dict[str, Any]:
         "expected_error": result.expected_error,
         "classes": {item.name: item.share for item in classes},
         "class_confidence": {item.name: item.confidence for item in classes},
-        "changed": share_changed(result) if result.scales else None,
+        "changed": share_changed(result) if result.scales and not result.prompted else None,
         "region": [int(side) for side in result.region],
         "warnings": list(result.warnings),
     }
@@ -221,8 +221,11 @@ def save_hole(editor: dict[str, Any] | None, photo_file: str | None, exact: byte
 # --- The network -----------------------------------------------------------------------------------------------------
 
 
-def fill_options(network: Inpainter, strategy: str, grow: float, feather: float, texture: float) -> dict[str, Any]:
-    """Returns the options of `Inpainter.prepare` that the page's advanced settings mean for a network."""
+def fill_options(
+    network: Inpainter, strategy: str, grow: float, feather: float, texture: float | None
+) -> dict[str, Any]:
+    """Returns the options of `Inpainter.prepare` that the page's advanced settings mean for a network; `texture` is
+    None where the page does not ask for it."""
     options = {"strategy": strategy, "grow": int(grow), "feather": int(feather)}
     return options | ({"noise_strength": texture} if network.has_noise else {})
 
@@ -294,7 +297,7 @@ class Handlers:
             # Gradio copies the files before it asks for the next value; only then does the folder go.
             yield (
                 (photo_file if as_it_is else photo.image(), after),
-                describe(result, int(feather), prompted=prompt is not None),
+                describe(result, int(feather)),
                 gr.update(value=after, interactive=True),
                 gr.update(value=own and str(own), interactive=own is not None, **self._own_label(own)),
                 show_thoughts(result, self.palette),
@@ -354,8 +357,9 @@ class Handlers:
         photo = read_photo(photo_file)
         hole = require_hole(editor, photo, exact)
         with messages_for_users():
+            asked = texture if self.inpainter.has_noise else None  # its slider is not shown
             results = [
-                network(photo, hole, **fill_options(network, strategy, grow, feather, texture))
+                network(photo, hole, **fill_options(network, strategy, grow, feather, asked))
                 for network in (self.inpainter, self.networks[name])
             ]
         columns = "".join(
@@ -433,8 +437,9 @@ class Handlers:
             hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, in
             8-bit values; null under a prompt, which may ask for something else, and without error estimation), the
             classes in the hole with their shares and with their mean confidence, the share of the hole that changed
-            its mind on the way from coarse to fine, the region (left, top, right, bottom) that the network looked at,
-            warnings, and seconds (in the network, and in all).
+            its mind on the way from coarse to fine (null under a prompt, which the coarsest scale does not know), the
+            region (left, top, right, bottom) that the network looked at, warnings, and seconds (in the network, and in
+            all).
         """
         if photo is None or (mask is None and not remove):
             raise user_error("Send a photo, and a mask or the names of classes to remove.")

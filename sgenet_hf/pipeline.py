@@ -112,6 +112,7 @@ class InpaintingResult:
         expected_error: mean absolute difference from the true photo that the network expects in the hole, in 8-bit
             values, at least 0; `None` if nothing was filled, under a semantic prompt, which may ask for something else
             than what was there, and for a network without error estimation.
+        prompted: a semantic prompt said what belongs there, at least in places.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -125,6 +126,7 @@ class InpaintingResult:
     warnings: list[str]
     classes: dict[int, str]
     expected_error: float | None = None
+    prompted: bool = False
 
 
 @dataclass
@@ -408,6 +410,7 @@ class Inpainter:
             warnings=job.warnings,
             classes=self.classes,
             expected_error=_mean([fill.expected_error for fill in fills], weights),
+            prompted=job.prompt is not None and bool((job.prompt >= 0)[job.mask].any()),
         )
 
     def segment(self, photo: Any) -> SegmentationResult:
@@ -455,7 +458,7 @@ class Inpainter:
         """
         if noise_strength is not None and not self.has_noise:
             raise ValueError("This network makes its texture without noise: leave out noise_strength.")
-        if noise_strength is not None and noise_strength < 0:
+        if noise_strength is not None and not noise_strength >= 0:  # nan is neither
             raise ValueError(f"noise_strength is 0 or more, not {noise_strength:g}.")
 
     @property

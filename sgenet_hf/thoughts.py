@@ -80,13 +80,8 @@ def share_changed(result: InpaintingResult) -> float:
     return float(changed[hole_at(result, (width, height))].mean())
 
 
-def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
-    """Returns one sentence that sums up how sure the network is, and the table of classes, as HTML; "" if no hole.
-
-    Args:
-        result: A filled photo.
-        prompted: Somebody said what belongs there, at least in places.
-    """
+def show_verdict(result: InpaintingResult) -> str:
+    """Returns one sentence that sums up how sure the network is, and the table of classes, as HTML; "" if no hole."""
     if not result.mask.any():
         return ""
     if result.score is None:
@@ -97,7 +92,7 @@ def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
         f"The network is <strong>{verdict}</strong> what belongs in the hole ({result.score:.0%} confidence on "
         f"average, the hole's rim left out): mostly {html.escape(classes[0].name)}"
     )
-    if prompted:  # the coarsest scale knows no prompt: it has not changed its mind, it was told
+    if result.prompted:  # the coarsest scale knows no prompt: it has not changed its mind, it was told
         sentence += ". Where you painted, that is how well what you asked for fits in its view."
     else:
         sentence += (
@@ -119,12 +114,12 @@ def show_verdict(result: InpaintingResult, prompted: bool = False) -> str:
     )
 
 
-def describe(result: InpaintingResult, feather: int, prompted: bool = False) -> str:
+def describe(result: InpaintingResult, feather: int) -> str:
     """Returns what stands under the result: the verdict, warnings, and what was done, as HTML."""
     height, width = result.mask.shape
     others = f"those within {feather} pixels of the hole blended, all others" if feather else "all others"
     warnings = "".join(f'<p class="warning">{html.escape(warning)}</p>' for warning in result.warnings)
-    verdict = show_verdict(result, prompted)
+    verdict = show_verdict(result)
     return (
         f'<div role="status">{verdict}{CAVEAT if verdict else ""}{warnings}'
         f'<p class="note">{result.mask.sum():,} of {width} x {height} pixels filled ({result.mask.mean():.1%}); '
@@ -166,7 +161,7 @@ def scale_drawings(result: InpaintingResult, place: int, palette: np.ndarray) ->
         note = f"{1 - scale.reliability[hole].mean():.0%} of the hole unreliable"
         note += "; shown, not used" if scale.level == 0 else ""
         yield "Reliability", note, data_uri(draw_reliability(scale.reliability))
-    if place:
+    if place and not result.prompted:
         changed = changed_since(result.scales[place - 1], scale) & hole
         note = f"{changed.sum():,} px ({changed[hole].mean():.0%} of the hole) since scale {scale.level + 1}"
         yield "Changed its mind", note, data_uri(np.where(changed, np.uint8(255), np.uint8(0)))

@@ -175,10 +175,10 @@ class Trainer:
         `rewritten` (B, 1, H, W) is 1 where a prompt names another class than the label, or one where nobody labelled:
         there the photo is no target.
 
-        The rest says what to look at. It is asked for here, at once, because every question of the processor makes a
-        GPU finish what it has: `prompted` (N,), the samples with a prompt; `contradicting` (B,), on the processor, the
-        class that most of a sample's rewritten pixels are to be, or -1; and with a `texture_window` the top left
-        corners (B, 2) of windows at a hole pixel (`window_corners`) and at a rewritten one (`rewritten_corners`).
+        The rest says what to look at. It is asked for here, together, because a GPU has to finish what it has whenever
+        the CPU asks for a value: `prompted` (N,), indices of the samples with a prompt; with a `texture_window` the
+        top left corners (B, 2) of windows at a hole pixel (`window_corners`); and once textures are collected what
+        `asked_textures` gives.
         """
         batch = self.with_machine_labels(batch)
         prompt, side = batch["semantic_prompt"], self.arguments.loss.texture_window
@@ -186,19 +186,33 @@ class Trainer:
         batch = batch | {
             "rewritten": rewritten.float(),
             "prompted": (prompt >= 0).flatten(1).any(dim=1).nonzero()[:, 0],
-            "contradicting": commonest_id(prompt.masked_fill(~rewritten[:, 0], -1)).cpu(),
         }
         if side > 0:
             batch["window_corners"] = hole_windows(batch["mask"], side, self.uniforms())
-            batch["rewritten_corners"] = hole_windows(batch["rewritten"], side, self.uniforms(stream=1))
-        return batch
+        return batch | self.asked_textures(batch) if self.textures else batch
+
+    def asked_textures(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Whose texture a batch's counterfactual prompts ask for.
+
+        `textured` (N,), indices of the samples of which most rewritten pixels are to be of a class that has textures;
+        `texture_classes` (N,), on the CPU, that class; and with a `texture_window` the top left corners (B, 2) of
+        windows at a rewritten pixel (`rewritten_corners`).
+        """
+        side, rewritten = self.arguments.loss.texture_window, batch["rewritten"]
+        asked = commonest_id(batch["semantic_prompt"].masked_fill(rewritten[:, 0] == 0, -1)).tolist()
+        known = [(row, index) for row, index in enumerate(asked) if index in self.textures]
+        rows, classes = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
+        found = {"textured": rows.to(rewritten.device), "texture_classes": classes}
+        if side > 0:
+            found["rewritten_corners"] = hole_windows(rewritten, side, self.uniforms(stream=1))
+        return found
 
     def run_generator(self, batch: dict[str, torch.Tensor]) -> ModelOutput:
         """The generator's answer to a batch, under autocast."""
         return self.generator(
             batch["pixel_values"],
             batch["mask"],
-            semantic_prompt=batch["semantic_prompt"] if (batch["semantic_prompt"] >= 0).any() else None,
+            semantic_prompt=batch["semantic_prompt"] if len(batch["prompted"]) else None,
             labelled=batch["has_labels"] > 0,
         )
 
@@ -207,7 +221,7 @@ class Trainer:
         start = self.arguments.loss.adversarial_start * self.arguments.run.total_samples
         return self.discriminator is not None and self.progress.samples >= start
 
-    def discriminator_step(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+    def discriminator_step(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 8 from the discriminator's side."""
         real, fake, mask = self.judged(output, batch)
         fake = fake.detach()
@@ -344,14 +358,14 @@ class Trainer:
         a photo that shows the class. Where the truth is of the class, the other terms ask for it."""
         if not self.textures or self.features is None:
             return {}
-        fill, side = self.fill(output, batch), self.arguments.loss.texture_window
-        terms, numbers = fill.new_zeros(len(fill)), self.uniforms(stream=2).tolist()
-        named = list(enumerate(batch["contradicting"].tolist()))
-        known = [(row, self.textures[index]) for row, index in named if index in self.textures]
-        if not known:
+        fill, side, rows = self.fill(output, batch), self.arguments.loss.texture_window, batch["textured"]
+        terms, numbers = fill.new_zeros(len(fill)), self.uniforms(stream=2)
+        if not len(rows):
             return {"prompt_style": terms}
-        references = torch.stack([windows[int(numbers[row] * len(windows))] for row, windows in known])
-        rows = torch.tensor([row for row, _ in known], device=fill.device)
+        asked = [self.textures[index] for index in batch["texture_classes"].tolist()]
+        references = torch.stack(
+            [windows[int(number * len(windows))] for number, windows in zip(numbers.tolist(), asked, strict=False)]
+        )
         fill, where = fill[rows], batch["rewritten"][rows]
         if side > 0:
             corners = batch["rewritten_corners"][rows]
@@ -423,7 +437,7 @@ class Trainer:
         Raises:
             FloatingPointError: If one of them is no number, on any rank.
         """
-        values = torch.stack([term.detach().float() for term in terms.values()])
+        values = torch.stack([term.detach().float() for term in terms.values()])  # a GPU is asked once
         bad = self.accelerator.reduce((~torch.isfinite(values)).float(), reduction="sum")
         numbers, counts = torch.stack([values, bad]).tolist()
         if any(counts):

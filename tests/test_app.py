@@ -383,9 +383,15 @@ def test_the_amount_of_texture_can_be_chosen(client, files, tiny_checkpoint):
     hole = np.asarray(Image.open(files["mask"])) > 0
     assert (fills[0] != fills[1])[hole].any() and np.array_equal(fills[0][~hole], fills[1][~hole])
 
+    from app import make_options
+
     plain = Inpainter(SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)))
     assert fill_options(inpainter, "auto", 2, 0, 0.3)["noise_strength"] == 0.3
     assert "noise_strength" not in fill_options(plain, "auto", 2, 0, 0.3), "the slider is not shown for it"
+    assert fill_options(inpainter, "auto", 2, 0, None)["noise_strength"] is None, "not the hidden slider's 0"
+    lively = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, noise_channels=1, noise_strength=1.5))
+    slider = make_options(Inpainter(lively))[-1]
+    assert slider.preprocess(slider.value) == 1.5
 
 
 def test_the_map_of_a_photo_can_prompt_a_fill(client, files, photo, tiny_checkpoint):

@@ -360,8 +360,13 @@ def test_average_writes_the_weighted_mean_of_networks_of_one_kind(tiny_checkpoin
             parameter.add_(0.5)
     other.config.noise_strength = 0.25  # how it is used, not what it is
     other.save_pretrained(tmp_path / "other")
-    out = tmp_path / "mean"
-    assert main(["average", str(tiny_checkpoint), f"{tmp_path / 'other'}=3", "--out", str(out)]) == 0
+    (tmp_path / "other" / "LICENSE").write_text("Only for looking at.")
+    first, out = tmp_path / "first=1", tmp_path / "mean"  # a folder may have a = in its name
+    shutil.copytree(tiny_checkpoint, first)
+    sgenet_hf.SGENetImageProcessor(mask_threshold=0.25).save_pretrained(first)
+    assert main(["average", str(first), f"{tmp_path / 'other'}=3", "--out", str(out)]) == 0
+    assert (out / "LICENSE").read_text() == "Only for looking at."
+    assert sgenet_hf.Inpainter(out, device="cpu").processor.mask_threshold == 0.25
     mean, first = (sgenet_hf.load_model(folder, device="cpu").state_dict() for folder in (out, tiny_checkpoint))
     for name, value in first.items():
         torch.testing.assert_close(mean[name], value + 0.375, atol=2e-3, rtol=2e-3)
@@ -372,7 +377,8 @@ def test_average_writes_the_weighted_mean_of_networks_of_one_kind(tiny_checkpoin
     assert main(["average", str(tiny_checkpoint), str(tmp_path / "other"), "--out", str(tmp_path / "none")]) == 2
     assert "differ in reliability_smoothing" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
-    assert main(["average", "street=-1", "--out", str(tmp_path / "none")]) == 2
+    for weight in ("-1", "nan", "inf"):
+        assert main(["average", f"street={weight}", "--out", str(tmp_path / "none")]) == 2
     with pytest.raises(SystemExit):
         main(["average", "street=much", "--out", str(tmp_path / "none")])
 

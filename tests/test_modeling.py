@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
@@ -409,6 +410,32 @@ def test_lattice_noise_is_white_and_the_same_everywhere():
 
 
 @torch.no_grad()
+def test_each_photo_may_have_its_own_noise_strength():
+    model, (photo, hole) = tiny(noise_channels=2), (planes[:1] for planes in photo_and_hole())
+    with torch.no_grad():
+        for step in model.steps:
+            step.noise.weight.fill_(0.5)
+    two = {"pixel_values": photo.repeat(2, 1, 1, 1), "mask": hole.repeat(2, 1, 1, 1)}
+    inside = torch.ones_like(two["mask"][:, 0], dtype=torch.int64)
+    with torch.no_grad():
+        alone = [model(photo, hole, noise_strength=strength).composite[0] for strength in (0, 1.5)]
+        for extra in ({}, {"pixel_mask": inside}):
+            both = model(**two, noise_strength=torch.tensor([0, 1.5]), **extra).composite
+            torch.testing.assert_close(both, torch.stack(alone), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(alone[0], alone[1])
+        assert torch.equal(model(photo, hole).composite, model(photo, hole, noise_strength=1.0).composite)
+    for wrong in (-1.0, torch.tensor(1.0), torch.ones(3)):
+        with pytest.raises(ValueError, match="noise_strength"):
+            model(**two, noise_strength=wrong)
+
+
+def test_a_configuration_set_past_its_own_checks_is_refused():
+    config = tiny(noise_channels=2).config
+    config.noise_strength = -3
+    with pytest.raises(StrictDataclassError, match="must not be negative"):
+        SGENetModel(config)
+
+
 def test_noise_gives_a_smooth_hole_texture_and_nothing_else():
     noisy = tiny(noise_channels=2)
     plain = tiny()

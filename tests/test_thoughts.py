@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sgenet_hf import Inpainter, InpaintingResult
+from sgenet_hf.page import facts_of
 from sgenet_hf.pipeline import ScaleView
 from sgenet_hf.regions import whole_box
 from sgenet_hf.thoughts import changed_since, classes_in_hole, describe, share_changed, show_thoughts
@@ -47,6 +48,13 @@ def test_the_sentence_sums_up_and_names_are_escaped(result):
     assert "street photos only" in said
     assert "<b>" not in said and "&lt;b&gt;car" in said
     assert "<b>" not in show_thoughts(result, class_palette(2))
+
+
+def test_what_was_prescribed_is_no_change_of_mind(result):
+    result.prompted = True
+    assert "Where you painted" in describe(result, 0) and "changed its mind" not in describe(result, 0)
+    assert "Changed its mind" not in show_thoughts(result, class_palette(2))
+    assert facts_of(result)["changed"] is None
 
 
 def test_the_expected_error_is_said_and_drawn(result):

@@ -22,9 +22,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sgenet_hf import SGENetConfig, SGENetModel, losses
 from sgenet_hf.data import DATASET_FILE, DATASETS, collate, dataset_spec, row_features
-from sgenet_hf.trainer import Trainer, build_generator, classes_of, cut_windows, hole_windows, learning_rate_factor
+from sgenet_hf.trainer import (
+    Progress,
+    Trainer,
+    build_generator,
+    classes_of,
+    commonest_id,
+    cut_windows,
+    hole_windows,
+    learning_rate_factor,
+)
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
-from train_accelerate import EpochBatches, load_data, main
+from train_accelerate import EpochBatches, Waiting, endless, load_data, main, make_loader
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -316,6 +325,31 @@ def test_ranks_share_out_the_same_batches():
         EpochBatches(3, 4, rank=0, num_processes=1, seed=0)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_go_on_across_epochs_and_from_any_place(recipe, workers):
+    """Epochs of 12 batches; the loader goes on at 11, 12 and 13 of them as if it had never stopped."""
+    arguments = parse_arguments([str(recipe), "--output_dir", "x", "--num_workers", str(workers)])
+    train_set, _ = load_data(arguments)
+
+    def batches(progress: Progress, count: int) -> tuple[list[torch.Tensor], list[dict]]:
+        source = Waiting(endless(make_loader(arguments, train_set, Accelerator(cpu=True)), train_set, progress))
+        seen, places = [], []
+        for batch in itertools.islice(source, count):
+            progress.batch += 1
+            seen.append(batch["pixel_values"])
+            places.append(progress.state_dict())
+        assert source.waited > 0
+        return seen, places
+
+    seen, places = batches(Progress(), 15)
+    assert [(place["epoch"], place["batch"]) for place in places[10:14]] == [(0, 11), (0, 12), (1, 1), (1, 2)]
+    for done in (11, 12, 13):
+        resumed = Progress()
+        resumed.load_state_dict(places[done - 1])
+        again, _ = batches(resumed, 2)
+        assert all(torch.equal(one, other) for one, other in zip(again, seen[done:], strict=False)), done
+
+
 def test_learning_rate_rises_stays_and_falls():
     run = RunArguments(output_dir="x", total_samples=1000, warmup_samples=100, decay_share=0.3)
     factors = [learning_rate_factor(samples, run) for samples in (0, 49, 100, 700, 850, 1000)]
@@ -331,6 +365,11 @@ def test_windows_lie_inside_the_photo_and_on_the_hole():
         windows = cut_windows(mask, corners, 16)
         assert windows.shape == (3, 1, 16, 16)
         assert windows[0].sum() == 1 and windows[1].sum() > 0
+
+
+def test_the_commonest_class_counts_and_nothing_where_there_is_none():
+    ids = torch.tensor([[[2, 2, 1], [1, -1, -1]], [[-1, -1, -1], [-1, -1, -1]], [[0, 254, 254], [-1, -1, -1]]])
+    assert commonest_id(ids).tolist() == [1, -1, 254], "the smaller of two; whatever else -1 outnumbers"
 
 
 class Colours(torch.nn.Module):
@@ -376,9 +415,11 @@ def test_what_is_asked_for_must_look_like_photos_of_it(prompted):
     trainer, batch = prompted
     output = trainer.run_generator(batch)
     assert trainer.prompt_style_term(output, batch) == {}, "no textures were collected"
+    assert "textured" not in batch
     trainer.features = Colours()
     named = batch["semantic_prompt"].flatten(1).amax(dim=1).tolist()
     trainer.textures = {named[0]: torch.full((1, 3, 32, 32), 0.5)}
+    batch = trainer.prepare(batch)
     term = trainer.prompt_style_term(output, batch)["prompt_style"]
     assert term.shape == (2,) and term[0] > 0
     assert term[1] == 0 or named[0] == named[1], "nobody knows what the other class looks like"
