@@ -26,11 +26,14 @@ def mean_of_networks(parts: Sequence[tuple[str | os.PathLike, float]]) -> PreTra
             sum.
 
     Raises:
-        ValueError: If there is no network, a weight is no positive number, or two networks are of different kinds.
+        ValueError: If there are not two networks, a weight is no positive number, or they are of different kinds.
         CheckpointError: See `load_model`.
     """
-    if not parts or not all(0 < weight < math.inf for _, weight in parts):
-        raise ValueError("A mean needs networks, each with a weight above 0.")
+    if len(parts) < 2:
+        raise ValueError("A mean needs two networks or more.")
+    for name, weight in parts:
+        if not 0 < weight < math.inf:
+            raise ValueError(f"{name} has the weight {weight:g}: give a finite number above 0.")
     whole = sum(weight for _, weight in parts)
     mean: PreTrainedModel | None = None
     for name, weight in parts:
@@ -43,7 +46,7 @@ def mean_of_networks(parts: Sequence[tuple[str | os.PathLike, float]]) -> PreTra
             )
         for key, value in network.named_parameters():
             total[key] += weight / whole * value.detach()
-    assert mean is not None  # parts is not empty
+    assert mean is not None  # there are two
     mean.load_state_dict(total, strict=False)  # a mean of unit vectors, such as spectral norm's buffers, is none
     return mean
 

@@ -222,8 +222,8 @@ def info_command(arguments: argparse.Namespace) -> int:
 
 def average_command(arguments: argparse.Namespace) -> int:
     """`sgenet average`: see `averaging.mean_of_networks`."""
-    if (arguments.out / "model.safetensors").exists():
-        raise FileExistsError(f"{arguments.out} holds weights already: name a new folder.")
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        raise FileExistsError(f"{arguments.out} is not empty: name a new folder.")
     mean = mean_of_networks(arguments.checkpoints)
     write_bundled_folder(mean, arguments.out)
     names = [name for name, _ in arguments.checkpoints]
@@ -501,7 +501,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CHECKPOINT[=WEIGHT]",
         help="bundled name, folder or Hub id, and how much it counts (default 1)",
     )
-    average.add_argument("--out", type=Path, required=True, help="folder to write; float16 on disk")
+    average.add_argument("--out", type=Path, required=True, help="new folder to write, with terms; float16 on disk")
 
     serve = command("serve", serve_command, "Serve the page in the browser.")
     serve.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
@@ -560,7 +560,8 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise-strength",
         type=float,
         metavar="FACTOR",
-        help="how much texture the fill shows: 0 the smoothest, 1 as trained (default: the network's own)",
+        help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the checkpoint's; "
+        "street: 0.5)",
     )
     parser.add_argument(
         "--max-expected-error",

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 
 NUM_SCALES = 5  # Eq. (10) sums over l = 0..4
+MAX_NOISE_STRENGTH = 2  # twice what was trained with; more is a mosaic
 
 
 @strict
@@ -145,8 +146,8 @@ class SGENetConfig(PreTrainedConfig):
             raise ValueError(f"`reliability_smoothing` must be odd and positive, got {self.reliability_smoothing}.")
         if self.noise_channels < 0:
             raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
-        if self.noise_strength < 0:
-            raise ValueError(f"`noise_strength` must not be negative, got {self.noise_strength}.")
+        if not 0 <= self.noise_strength <= MAX_NOISE_STRENGTH:  # nan is neither
+            raise ValueError(f"`noise_strength` must be 0 to {MAX_NOISE_STRENGTH}, got {self.noise_strength}.")
         if self.confidence_evaluation and not self.semantic_guidance:
             raise ValueError(
                 "`confidence_evaluation=True` needs `semantic_guidance=True`: without SGIM there is nothing to "

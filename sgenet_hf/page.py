@@ -429,8 +429,8 @@ class Handlers:
             semantic_prompt: Palette or grey PNG of class ids and of the photo's size that says what belongs in the
                 hole; 255 = the network decides. `/segment` returns such a file.
             network: One of the networks that the server offers; by default the page's own.
-            noise_strength: How much texture the fill shows, for networks with noise: 0 the smoothest, 1 as trained; by
-                default the network's own.
+            noise_strength: How much texture the fill shows, for networks with noise: 0 the smoothest, 1 as trained, at
+                most 2; by default the network's own.
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import numbers
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .baseline_edgeconnect import EdgeConnectModel
 from .baseline_gatedconv import GatedConvModel
 from .baseline_spgnet import SPGNetModel
+from .configuration_sgenet import MAX_NOISE_STRENGTH
 from .image_processing_sgenet import (
     SGENetImageProcessor,
     fit_mask,
@@ -346,7 +348,7 @@ class Inpainter:
             feather: width in pixels of a band around the hole in which fill and photo blend. 0 leaves every known
                 pixel bit for bit as it was.
             noise_strength: how much texture the fill shows, for networks with noise: 0 the smoothest, nearest to the
-                truth on average, 1 as trained; by default the checkpoint's.
+                truth on average, 1 as trained, at most 2; by default the checkpoint's (`street`: 0.5).
 
         Raises:
             FileNotFoundError: no such photo, mask or prompt.
@@ -454,12 +456,14 @@ class Inpainter:
         """Judge an option of `prepare`.
 
         Raises:
-            ValueError: it is negative, or given to a network without noise.
+            ValueError: it is no number from 0 to `MAX_NOISE_STRENGTH`, or given to a network without noise.
         """
         if noise_strength is not None and not self.has_noise:
             raise ValueError("This network makes its texture without noise: leave out noise_strength.")
-        if noise_strength is not None and not noise_strength >= 0:  # nan is neither
-            raise ValueError(f"noise_strength is 0 or more, not {noise_strength:g}.")
+        if noise_strength is None:
+            return
+        if not isinstance(noise_strength, numbers.Real) or not 0 <= noise_strength <= MAX_NOISE_STRENGTH:
+            raise ValueError(f"noise_strength is a number from 0 to {MAX_NOISE_STRENGTH}, not {noise_strength!r}.")
 
     @property
     def has_noise(self) -> bool:

@@ -371,14 +371,17 @@ def test_average_writes_the_weighted_mean_of_networks_of_one_kind(tiny_checkpoin
     for name, value in first.items():
         torch.testing.assert_close(mean[name], value + 0.375, atol=2e-3, rtol=2e-3)
     assert main(["average", str(tiny_checkpoint), "--out", str(out)]) == 2
-    assert "holds weights already" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
+    assert (out / "model.safetensors").stat().st_mode == (out / "config.json").stat().st_mode
     other.config.reliability_smoothing = 3
     other.save_pretrained(tmp_path / "other")
     assert main(["average", str(tiny_checkpoint), str(tmp_path / "other"), "--out", str(tmp_path / "none")]) == 2
     assert "differ in reliability_smoothing" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     for weight in ("-1", "nan", "inf"):
-        assert main(["average", f"street={weight}", "--out", str(tmp_path / "none")]) == 2
+        assert main(["average", "street", f"street={weight}", "--out", str(tmp_path / "none")]) == 2
+        assert f"weight {weight}" in capsys.readouterr().err
+    assert main(["average", "street", "--out", str(tmp_path / "none")]) == 2
     with pytest.raises(SystemExit):
         main(["average", "street=much", "--out", str(tmp_path / "none")])
 
