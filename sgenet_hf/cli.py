@@ -560,8 +560,8 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise-strength",
         type=float,
         metavar="FACTOR",
-        help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the checkpoint's; "
-        "street: 0.5)",
+        help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the "
+        "checkpoint's; street: 0.5)",
     )
     parser.add_argument(
         "--max-expected-error",
