@@ -5,6 +5,7 @@ The paper gives no widths, thresholds or kernel sizes; every default here is our
 
 from dataclasses import fields
 from difflib import get_close_matches
+from numbers import Real
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -13,6 +14,16 @@ from transformers import PreTrainedConfig
 
 NUM_SCALES = 5  # Eq. (10) sums over l = 0..4
 MAX_NOISE_STRENGTH = 2  # twice what was trained with; more is a mosaic
+
+
+def check_noise_strength(value: object) -> None:
+    """Judges a factor on the noise in the hole, wherever it is given.
+
+    Raises:
+        ValueError: If it is no number from 0 to `MAX_NOISE_STRENGTH`.
+    """
+    if not isinstance(value, Real) or not 0 <= value <= MAX_NOISE_STRENGTH:  # nan is not
+        raise ValueError(f"`noise_strength` must be a number from 0 to {MAX_NOISE_STRENGTH}, got {value!r}.")
 
 
 @strict
@@ -146,8 +157,7 @@ class SGENetConfig(PreTrainedConfig):
             raise ValueError(f"`reliability_smoothing` must be odd and positive, got {self.reliability_smoothing}.")
         if self.noise_channels < 0:
             raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
-        if not 0 <= self.noise_strength <= MAX_NOISE_STRENGTH:  # nan is neither
-            raise ValueError(f"`noise_strength` must be 0 to {MAX_NOISE_STRENGTH}, got {self.noise_strength}.")
+        check_noise_strength(self.noise_strength)
         if self.confidence_evaluation and not self.semantic_guidance:
             raise ValueError(
                 "`confidence_evaluation=True` needs `semantic_guidance=True`: without SGIM there is nothing to "

@@ -29,7 +29,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
-from .configuration_sgenet import MAX_NOISE_STRENGTH, NUM_SCALES, SGENetConfig
+from .configuration_sgenet import NUM_SCALES, SGENetConfig, check_noise_strength
 
 
 COARSEST = NUM_SCALES - 1
@@ -637,8 +637,8 @@ def check_inputs(
         if noise_strength.shape != pixel_values.shape[:1]:
             found = tuple(noise_strength.shape)
             raise ValueError(f"`noise_strength` must be a number or have shape {(len(pixel_values),)}, got {found}.")
-    elif noise_strength is not None and not 0 <= noise_strength <= MAX_NOISE_STRENGTH:
-        raise ValueError(f"`noise_strength` must be 0 to {MAX_NOISE_STRENGTH}, got {noise_strength}.")
+    elif noise_strength is not None:
+        check_noise_strength(noise_strength)
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or 0 in pixel_values.shape:
         raise ValueError(f"`pixel_values` must have shape (batch, 3, height, width), got {tuple(pixel_values.shape)}.")
     batch_size, _, height, width = pixel_values.shape

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import numbers
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -33,7 +32,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .baseline_edgeconnect import EdgeConnectModel
 from .baseline_gatedconv import GatedConvModel
 from .baseline_spgnet import SPGNetModel
-from .configuration_sgenet import MAX_NOISE_STRENGTH
+from .configuration_sgenet import check_noise_strength
 from .image_processing_sgenet import (
     SGENetImageProcessor,
     fit_mask,
@@ -460,10 +459,8 @@ class Inpainter:
         """
         if noise_strength is not None and not self.has_noise:
             raise ValueError("This network makes its texture without noise: leave out noise_strength.")
-        if noise_strength is None:
-            return
-        if not isinstance(noise_strength, numbers.Real) or not 0 <= noise_strength <= MAX_NOISE_STRENGTH:
-            raise ValueError(f"noise_strength is a number from 0 to {MAX_NOISE_STRENGTH}, not {noise_strength!r}.")
+        if noise_strength is not None:
+            check_noise_strength(noise_strength)
 
     @property
     def has_noise(self) -> bool:

@@ -195,14 +195,17 @@ class Trainer:
         """Whose texture a batch's counterfactual prompts ask for.
 
         `textured` (N,), indices of the samples of which most rewritten pixels are to be of a class that has textures;
-        `texture_classes` (N,), on the CPU, that class; and with a `texture_window` the top left corners (B, 2) of
-        windows at a rewritten pixel (`rewritten_corners`).
+        `textures` (N, 3, side, side), a window of each such class, absent where N is 0; with a `texture_window` the
+        top left corners (B, 2) of windows at a rewritten pixel (`rewritten_corners`).
         """
         side, rewritten = self.arguments.loss.texture_window, batch["rewritten"]
         asked = commonest_id(batch["semantic_prompt"].masked_fill(rewritten[:, 0] == 0, -1)).tolist()
-        known = [(row, index) for row, index in enumerate(asked) if index in self.textures]
-        rows, classes = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
-        found = {"textured": rows.to(rewritten.device), "texture_classes": classes}
+        rows = [row for row, index in enumerate(asked) if index in self.textures]
+        found = {"textured": torch.tensor(rows, dtype=torch.int64, device=rewritten.device)}
+        if rows:
+            choices, sources = self.uniforms(stream=2).tolist(), [self.textures[asked[row]] for row in rows]
+            windows = [source[int(choices[row] * len(source))] for row, source in zip(rows, sources, strict=True)]
+            found["textures"] = torch.stack(windows)
         if side > 0:
             found["rewritten_corners"] = hole_windows(rewritten, side, self.uniforms(stream=1))
         return found
@@ -359,19 +362,15 @@ class Trainer:
         if not self.textures or self.features is None:
             return {}
         fill, side, rows = self.fill(output, batch), self.arguments.loss.texture_window, batch["textured"]
-        terms, numbers = fill.new_zeros(len(fill)), self.uniforms(stream=2)
+        terms = fill.new_zeros(len(fill))
         if not len(rows):
             return {"prompt_style": terms}
-        asked = [self.textures[index] for index in batch["texture_classes"].tolist()]
-        references = torch.stack(
-            [windows[int(number * len(windows))] for number, windows in zip(numbers.tolist(), asked, strict=False)]
-        )
         fill, where = fill[rows], batch["rewritten"][rows]
         if side > 0:
             corners = batch["rewritten_corners"][rows]
             fill, where = cut_windows(fill, corners, side), cut_windows(where, corners, side)
         with torch.no_grad():
-            wanted = self.perceive(references)
+            wanted = self.perceive(batch["textures"])
         return {"prompt_style": terms.index_copy(0, rows, losses.class_style_loss(self.perceive(fill), wanted, where))}
 
     def error_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

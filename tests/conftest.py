@@ -30,15 +30,6 @@ import torch
 from PIL import Image
 
 
-def pytest_collection_modifyitems(items):
-    """Tests marked `gpu` say why they do not run on a machine without one."""
-    if torch.cuda.is_available():
-        return
-    for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))
-
-
 @pytest.fixture(autouse=True)
 def _seeds():
     """Every test starts from the same random state, whatever ran before it.

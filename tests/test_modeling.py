@@ -432,7 +432,7 @@ def test_each_photo_may_have_its_own_noise_strength():
 def test_a_configuration_set_past_its_own_checks_is_refused():
     config = tiny(noise_channels=2).config
     config.noise_strength = -3
-    with pytest.raises(StrictDataclassError, match="must be 0 to 2"):
+    with pytest.raises(StrictDataclassError, match="must be a number from 0 to 2"):
         SGENetModel(config)
 
 

@@ -615,7 +615,7 @@ def test_noise_strength_says_how_much_texture_a_fill_shows(tiny_checkpoint, rng)
         assert abs(np.asarray(result.image).astype(int) - alone).max() <= 1, "each photo has its own strength"
     assert (np.asarray(together[2].image) != none)[mask].any()
     for wrong in (-3, 2.5, float("nan"), float("inf"), "0.5"):
-        with pytest.raises(ValueError, match="number from 0 to 2, not"):
+        with pytest.raises(ValueError, match="number from 0 to 2, got"):
             inpainter(photo, mask, noise_strength=wrong)
     plain = Inpainter(SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)))
     with pytest.raises(ValueError, match="leave out noise_strength"):

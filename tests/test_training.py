@@ -427,6 +427,20 @@ def test_what_is_asked_for_must_look_like_photos_of_it(prompted):
     assert gradient[0].any() and not gradient[0][:, batch["rewritten"][0, 0] == 0].any()
 
 
+def test_a_texture_is_drawn_by_the_place_of_its_sample(prompted):
+    """So that any number of processes draws the same, whatever the other samples of a batch are asked to be."""
+    trainer, batch = prompted
+    windows = torch.arange(64.0)[:, None, None, None].expand(-1, 3, 32, 32)
+    trainer.textures = {index: windows for index in range(10)}
+    both = trainer.prepare(batch)
+    assert both["textured"].tolist() == [0, 1]
+    prompt = batch["semantic_prompt"].clone()
+    prompt[0] = -1
+    alone = trainer.prepare(dict(batch, semantic_prompt=prompt))
+    assert alone["textured"].tolist() == [1] and torch.equal(alone["textures"][0], both["textures"][1])
+    assert not torch.equal(both["textures"][0], both["textures"][1])
+
+
 def test_textures_are_collected_for_the_classes_that_may_be_named(prompted):
     trainer, _ = prompted
     train_set, _ = load_data(trainer.arguments)
