@@ -139,12 +139,14 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
     train_set = kind(
         load_inpainting_dataset(data.dataset, data.train_split, streaming=data.streaming),
         resize_shorter=data.resize_shorter,
-        scale_range=(data.smallest_scale, 1.0),
+        scale_range=(data.smallest_scale, data.largest_scale),
+        stretch=data.stretch,
         mask_mix=mix,
         prompt_share=data.prompt_share,
         counterfactual_share=data.counterfactual_share,
         counterfactual_classes=spec.ids_of(data.counterfactual_classes),
         photometric=data.photometric,
+        recoloring=data.recoloring,
         **common,
     )
     if data.validation_split is None:

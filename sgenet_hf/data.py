@@ -251,7 +251,9 @@ class _SampleMaker:
     train: bool = True
     evaluation_mask: str | None = None
     flip: bool = True
+    stretch: float = 0.0
     photometric: float = 0.0
+    recoloring: float = 0.0
 
     def __post_init__(self) -> None:
         if self.resize_shorter < self.size:
@@ -268,8 +270,11 @@ class _SampleMaker:
             raise ValueError(f"prompt_share is a share between 0 and 1, not {self.prompt_share}.")
         if not 0 <= self.counterfactual_share <= 1:
             raise ValueError(f"counterfactual_share is a share between 0 and 1, not {self.counterfactual_share}.")
-        if not 0 <= self.photometric <= 1:
-            raise ValueError(f"photometric is a strength between 0 and 1, not {self.photometric}.")
+        if not 0 <= self.stretch < 1:
+            raise ValueError(f"stretch is 0 or more and below 1, not {self.stretch}.")
+        for name in ("photometric", "recoloring"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a strength between 0 and 1, not {getattr(self, name)}.")
         if self.mask_mix is not None:
             check_mask_mix(self.mask_mix)
 
@@ -299,6 +304,8 @@ class _SampleMaker:
             prompt = counterfactual_prompt(mask, rng, classes)
         if self.train and self.photometric:
             pixels = relight(pixels, rng, self.photometric)
+        if self.train and self.recoloring:
+            pixels = recolor(pixels, rng, self.recoloring)
         return {
             "pixel_values": torch.from_numpy(pixels).permute(2, 0, 1).float().div_(127.5).sub_(1.0),
             "mask": torch.from_numpy(mask)[None].float(),
@@ -317,6 +324,9 @@ class _SampleMaker:
         if self.train and tuple(self.scale_range) != (1.0, 1.0):
             shorter = max(self.size, round(shorter * rng.uniform(*self.scale_range)))
         scaled = scaled_size((width, height), shorter)
+        if self.train and self.stretch:
+            wider = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
+            scaled = max(self.size, round(scaled[0] * wider)), max(self.size, round(scaled[1] / wider))
         room = scaled[0] - self.size, scaled[1] - self.size
         if self.train:
             left, top = (int(rng.integers(0, free + 1)) for free in room)
@@ -359,7 +369,7 @@ class InpaintingDataset(torch.utils.data.Dataset):
         size: Side of the square crop, in pixels.
         resize_shorter: Shorter side to which photos are brought before cropping; photos already there are not touched.
         scale_range: In training the shorter side is multiplied by a random factor from this range, but never below
-            `size`.
+            `size`. Factors above 1 show details that photos stored at `resize_shorter` do not hold.
         mask_mix: Weights of the kinds of mask, see `masks.training_mask`.
         irregular_files: Files for irregular masks; generated without them.
         prompt_share: Share of the samples that carry a partial semantic prompt of true classes.
@@ -370,7 +380,9 @@ class InpaintingDataset(torch.utils.data.Dataset):
         train: False takes the centre crop, unmirrored and unscaled.
         evaluation_mask: Name of an evaluation set (see `masks.evaluation_mask`), instead of training masks.
         flip: Mirror half of the training samples.
+        stretch: In training width over height is multiplied by a random factor from exp(-stretch) to exp(stretch).
         photometric: Strength in [0, 1] of random light in training, see `relight`.
+        recoloring: Strength in [0, 1] of random paint in training, see `recolor`.
     """
 
     def __init__(self, dataset: Any, *, seed: int = 0, **arguments: Any):
@@ -549,6 +561,26 @@ def relight(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np
     levels = (levels - levels.mean()) * contrast + levels.mean()
     table = (levels.clip(0, 1) * 255).round().astype(np.uint8)
     return np.stack([table[:, channel][pixels[..., channel]] for channel in range(3)], axis=-1)
+
+
+def recolor(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """The photo as another town's paint and bricks would have it: random hue and saturation; its luma stays.
+
+    At strength 1 hues turn by up to 30 degrees and saturation reaches from a third to one and a half.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        rng: Source of the draw.
+        strength: 0 changes nothing.
+    """
+    angle = strength * rng.uniform(-np.pi / 6, np.pi / 6)
+    saturation = np.exp(strength * rng.uniform(np.log(1 / 3), np.log(1.5)))
+    turn = saturation * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    moved = np.eye(3)
+    moved[1:, 1:] = turn  # of the two chroma axes
+    matrix = np.linalg.inv(to_yiq) @ moved @ to_yiq
+    return (pixels @ matrix.T.astype(np.float32)).round().clip(0, 255).astype(np.uint8)
 
 
 def scaled_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:

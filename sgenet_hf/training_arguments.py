@@ -42,6 +42,13 @@ class DataArguments:
     smallest_scale: float = field(
         default=1.0, metadata={"help": "Random shrinking of the shorter side, down to this."}
     )
+    largest_scale: float = field(
+        default=1.0,
+        metadata={"help": "Random enlarging of the shorter side, up to this; store photos as large (sgenet prepare)."},
+    )
+    stretch: float = field(
+        default=0.0, metadata={"help": "Random change of width over height, by a factor of up to exp(stretch)."}
+    )
     mask_mix: list[str] = field(
         default_factory=lambda: ["centre=1", "boxes=2", "free_form=3", "irregular=2"],
         metadata={"help": "Kinds of training masks and their weights."},
@@ -59,6 +66,7 @@ class DataArguments:
     photometric: float = field(
         default=0.0, metadata={"help": "Strength in [0, 1] of random exposure, gamma, contrast and white balance."}
     )
+    recoloring: float = field(default=0.0, metadata={"help": "Strength in [0, 1] of random hue and saturation."})
     num_workers: int = field(default=0, metadata={"help": "Loader processes per rank."})
 
 

@@ -26,6 +26,7 @@ from sgenet_hf.data import (
     dataset_spec,
     decode_image,
     load_inpainting_dataset,
+    recolor,
     relight,
 )
 from sgenet_hf.layouts import list_items
@@ -544,6 +545,56 @@ def test_scaled_crops_keep_photo_and_labels_together():
         assert (shown.round() == sample["labels"]).float().mean() > 0.75
 
 
+def test_photos_come_nearer_and_are_stretched_together_with_their_labels():
+    rows = gradient_rows(200, 240)
+    label = np.array(rows[0]["label"])
+    rows[0]["image"] = Image.fromarray((label * 60).astype(np.uint8)).convert("RGB")
+    samples = InpaintingDataset(
+        rows, size=64, resize_shorter=100, scale_range=(1.0, 2.0), stretch=0.5, num_labels=4, mask_mix={"boxes": 1}
+    )
+    widths, heights = [], []
+    for epoch in range(24):
+        samples.set_epoch(epoch)
+        sample = samples[0]
+        shown = ((sample["pixel_values"][0] + 1) * 127.5 / 60).round()
+        assert (shown == sample["labels"]).float().mean() > 0.75
+        for sizes, steps in ((widths, sample["labels"].diff(dim=1)), (heights, sample["labels"].diff(dim=0))):
+            changes = (steps != 0).float().mean().item()  # a cell of 16 px in 200 makes one change every 8 to 16 px
+            sizes.append(1 / changes)
+    assert 6 < min(widths + heights) < 8, "stretched, and never shrunk below scale 1 by more than that"
+    assert 14 < max(widths + heights) < 22, "enlarged beyond scale 1"
+    ratios = np.array(widths) / heights
+    assert ratios.min() > 0.5 and ratios.max() < 2 and ratios.std() > 0.1
+
+
+def test_photos_stay_larger_than_the_crop_however_they_are_stretched():
+    samples = InpaintingDataset(gradient_rows(64, 64), size=64, resize_shorter=64, stretch=0.9, num_labels=4)
+    for epoch in range(8):
+        samples.set_epoch(epoch)
+        assert samples[0]["pixel_values"].shape == (3, 64, 64)
+
+
+def test_paint_changes_hue_and_saturation_but_not_luma():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(60, 180, (8, 8, 3)).astype(np.uint8)
+    assert np.array_equal(recolor(pixels, np.random.default_rng(0), 0.0), pixels)
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    luma = np.array([0.299, 0.587, 0.114])
+    for seed in range(10):
+        painted = recolor(pixels, np.random.default_rng(seed), 1.0)
+        unclipped = ((painted > 0) & (painted < 255)).all(axis=-1)
+        assert np.abs(painted @ luma - pixels @ luma)[unclipped].max() < 1.0
+        assert np.abs(painted.astype(int) - pixels).mean() > 1
+        assert np.abs(recolor(grey, np.random.default_rng(seed), 1.0).astype(int) - grey).max() <= 1
+
+
+@pytest.mark.parametrize("option", ["stretch", "recoloring"])
+def test_judged_photos_are_as_they_are(toy_rows, option):
+    options = {"size": 64, "num_labels": 7, "train": False}
+    judged = InpaintingDataset(toy_rows, **{option: 0.9}, **options)[0]
+    assert torch.equal(judged["pixel_values"], InpaintingDataset(toy_rows, **options)[0]["pixel_values"])
+
+
 def test_light_changes_the_photo_and_nothing_else(toy_rows):
     options = {"size": 64, "num_labels": 7, "mask_mix": {"boxes": 1}}
     plain = InpaintingDataset(toy_rows, **options)[0]
@@ -713,6 +764,10 @@ def test_impossible_settings_are_refused():
         InpaintingDataset(rows, scale_range=(1.0, 0.5), num_labels=4)
     with pytest.raises(ValueError, match="prompt_share"):
         InpaintingDataset(rows, prompt_share=15, num_labels=4)
+    with pytest.raises(ValueError, match="stretch is 0 or more"):
+        InpaintingDataset(rows, stretch=1.0, num_labels=4)
+    with pytest.raises(ValueError, match="recoloring is a strength"):
+        InpaintingDataset(rows, recoloring=-1, num_labels=4)
     with pytest.raises(ValueError, match="Unknown kinds of mask"):
         InpaintingDataset(rows, mask_mix={"squares": 1}, num_labels=4)
 
