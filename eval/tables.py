@@ -1,58 +1,127 @@
-"""Writes result tables into Markdown files, so that no number is ever typed by hand.
+"""Writes results into Markdown, tables and sentences alike, so that no number is ever typed by hand.
 
-    python -m eval.tables            # rewrites the tables of README.md
-    python -m eval.tables --check    # exit code 1 where a table disagrees with its result file
+    python -m eval.tables            # rewrites the tables of README.md, and eval/results/README.md from its template
+    python -m eval.tables --check    # exit code 1 where a page disagrees with the result files
 
-A table stands between two comments that name its result file (as `eval.run` writes it) and what it holds:
+A table of `README.md` stands between two comments: its result file (as `eval.run` writes it), and what it holds:
 
     <!-- results: sgenet_hf/checkpoints/street/evaluation.json | split=report masks=centre-96 -->
     <!-- end of results -->
+
+The page on all results is a Jinja template, whose sentences ask a [`Scores`] for their numbers:
+
+    {% set centre = scores("eval/results/street-128/result.json", masks="centre-48", domain="labelmefacade") %}
+    SGE-Net comes to {{ centre.value("sgenet", "hole_psnr") }} dB.
 """
 
 import argparse
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from eval.columns import columns_for, markdown_rows, system_name
+import jinja2
+
+from eval.columns import Column, columns_for, markdown_rows, system_name
 
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md",)
+PAGES = {"eval/results/README.md": "eval/results/README.md.jinja"}
 BLOCK = re.compile(
     r"(<!-- results: (?P<file>\S+) \| (?P<filter>[^>]*?) -->\n)(?P<table>.*?)(<!-- end of results -->)", re.S
 )
 
-# What the README shows; distances on features are added under their own names.
+# What the tables show; distances on features are added under their own names.
 SCORES = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou")
 
 
-def markdown_table(results: list[dict], wanted: dict[str, str]) -> str:
-    """Rows of a result file that match `wanted`, as a Markdown table; a missing value is an empty cell.
+class Scores:
+    """The results of a file that match a choice, as text for a page.
 
     Args:
         results: Of `eval.run`.
-        wanted: Key of a result -> value as text, or several with commas between them; their order is that of the rows.
-
-    Raises:
-        ValueError: If nothing matches.
+        wanted: Key of a result -> value as text, or several with commas between them.
     """
-    choices = {key: value.split(",") for key, value in wanted.items()}
-    rows = [row for row in results if all(str(row.get(key)) in values for key, values in choices.items())]
-    if "system" in choices:
-        rows.sort(key=lambda row: choices["system"].index(row["system"]))
-    if not rows:
-        raise ValueError(f"No result with {wanted}; run eval.run for it first.")
-    distances = [key for row in rows for key in row if key.startswith("FD-")]
-    columns = columns_for([*SCORES, *distances])
-    return markdown_rows(
-        ["photos", "N", "fill", *(column.heading for column in columns)],
-        (
-            [row["domain"], str(row["n"]), system_name(row["system"])]
-            + [column.cell(row.get(column.name)) for column in columns]
-            for row in rows
-        ),
-    )
+
+    def __init__(self, results: Iterable[dict], **wanted: str):
+        choices = {key: value.split(",") for key, value in wanted.items()}
+        self.rows = [row for row in results if all(str(row.get(key)) in values for key, values in choices.items())]
+        self.wanted = wanted
+
+    def table(self, systems: str | None = None) -> str:
+        """A Markdown table of all rows, or of those of the systems named, in that order; a missing value is an empty
+        cell.
+
+        Raises:
+            ValueError: If nothing matches.
+        """
+        rows = self.rows
+        if systems is not None:
+            order = systems.split(",")
+            rows = sorted((row for row in rows if row["system"] in order), key=lambda row: order.index(row["system"]))
+        if not rows:
+            raise ValueError(f"No result with {self.wanted}, systems {systems}; run eval.run for it first.")
+        distances = [key for row in rows for key in row if key.startswith("FD-")]
+        columns = columns_for([*SCORES, *distances])
+        return markdown_rows(
+            ["photos", "N", "fill", *(column.heading for column in columns)],
+            (
+                [row["domain"], str(row["n"]), system_name(row["system"])]
+                + [column.cell(row.get(column.name)) for column in columns]
+                for row in rows
+            ),
+        )
+
+    def value(self, system: str, score: str, decimals: int | None = None) -> str:
+        """One score, `FD-` for the distance of features, with its column's digits or the given ones."""
+        column, value = self._score(system, score)
+        return _text(column, value, decimals)
+
+    def ratio(self, system: str, score: str, other: str) -> str:
+        """A system's score divided by another's."""
+        return f"{self._score(system, score)[1] / self._score(other, score)[1]:.2f}"
+
+    def difference(self, system: str, score: str, other: str) -> str:
+        """A system's score less another's, with its sign, without an interval."""
+        column, value = self._score(system, score)
+        return f"{(value - self._score(other, score)[1]) * column.scale:+.{column.decimals}f}"
+
+    def lead(self, system: str, score: str) -> str:
+        """The *reference's* score less a system's, with its paired 95 % interval where there is one."""
+        column, _ = self._score(system, score)
+        difference = self._row(system)["difference"]["scores"][column.name]
+
+        def text(value: float) -> str:
+            return f"{-value * column.scale:+.{column.decimals}f}"
+
+        ends = difference["interval"]
+        return text(difference["value"]) + ("" if ends is None else f" [{text(ends[1])}, {text(ends[0])}]")
+
+    def over_seeds(self, systems: str, score: str) -> str:
+        """Mean of several runs, with the lowest and the highest."""
+        scores = [self._score(system, score) for system in systems.split(",")]
+        column, values = scores[0][0], [value for _, value in scores]
+        ends = [_text(column, end) for end in (min(values), max(values))]
+        return f"{_text(column, sum(values) / len(values))} ({ends[0]} to {ends[1]})"
+
+    def _row(self, system: str) -> dict:
+        rows = [row for row in self.rows if row["system"] == system]
+        if len(rows) != 1:
+            raise ValueError(f"{len(rows)} results of {system} with {self.wanted}: one is needed.")
+        return rows[0]
+
+    def _score(self, system: str, score: str) -> tuple[Column, float]:
+        row = self._row(system)
+        names = [key for key in row if key == score or (score.endswith("-") and key.startswith(score))]
+        if len(names) != 1 or row[names[0]] is None:
+            raise ValueError(f"{system} has no {score} with {self.wanted}.")
+        return columns_for(names)[0], row[names[0]]
+
+
+def _text(column: Column, value: float, decimals: int | None = None) -> str:
+    return f"{value * column.scale:.{column.decimals if decimals is None else decimals}f}"
 
 
 def with_tables(text: str, root: Path = ROOT) -> str:
@@ -64,27 +133,54 @@ def with_tables(text: str, root: Path = ROOT) -> str:
     """
 
     def fill(block: re.Match) -> str:
-        results = json.loads((root / block["file"]).read_text())["results"]
         wanted = dict(pair.split("=", 1) for pair in block["filter"].split())
-        return block[1] + markdown_table(results, wanted) + block[5]
+        systems = wanted.pop("system", None)
+        return block[1] + _scores_of(root, block["file"], **wanted).table(systems) + block[5]
 
     return BLOCK.sub(fill, text)
 
 
+def page(template: str, root: Path = ROOT) -> str:
+    """A page from its template, with `scores(FILE, **wanted)`, `record(FILE)` (the file itself) and the filter
+    `percent`.
+
+    Raises:
+        jinja2.UndefinedError: If it asks for what a file does not hold.
+        FileNotFoundError, ValueError: As [`with_tables`].
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    return environment.from_string(template).render(
+        scores=lambda file, **wanted: _scores_of(root, file, **wanted), record=lambda file: _record(root, file)
+    )
+
+
+def _scores_of(root: Path, file: str, **wanted: str) -> Scores:
+    return Scores(_record(root, file)["results"], **wanted)
+
+
+def _record(root: Path, file: str) -> Any:
+    return json.loads((root / file).read_text(encoding="utf-8"))
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Rewrites or checks the tables; returns the exit code."""
+    """Rewrites or checks the pages; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; say which files are out of date")
     arguments = parser.parse_args(argv)
-    stale = []
-    for name in FILES:
-        path = ROOT / name
-        text = path.read_text()
-        if (fresh := with_tables(text)) != text:
-            stale.append(name)
-            if not arguments.check:
-                path.write_text(fresh)
-    if arguments.check and stale:
+    fresh = {name: with_tables((ROOT / name).read_text(encoding="utf-8")) for name in FILES}
+    fresh |= {name: page((ROOT / template).read_text(encoding="utf-8")) for name, template in PAGES.items()}
+    stale = [
+        name
+        for name, text in fresh.items()
+        if not (ROOT / name).is_file() or (ROOT / name).read_text(encoding="utf-8") != text
+    ]
+    if not arguments.check:
+        for name in stale:
+            (ROOT / name).write_text(fresh[name], encoding="utf-8")
+    elif stale:
         print(f"Out of date: {', '.join(stale)}. Run `python -m eval.tables`.")
         return 1
     return 0

@@ -108,7 +108,7 @@ def test_the_readme_makes_a_space():
     assert len(values["short_description"]) <= 60
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", [*DOCUMENTS, "eval/results/README.md", "eval/checkpoints/README.md"])
 def test_links_and_pictures_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
@@ -120,7 +120,7 @@ def test_links_and_pictures_lead_somewhere(document):
         if target.startswith("#"):
             assert target[1:] in headings, target
         elif not target.startswith(("https://", "http://", "mailto:")):
-            assert (ROOT / target.split("#")[0]).exists(), target
+            assert ((ROOT / document).parent / target.split("#")[0]).exists(), target
 
 
 def test_the_commands_of_the_documents_exist(capsys, monkeypatch):

@@ -1,29 +1,45 @@
-"""Tables in Markdown come from result files and agree with them."""
+"""Tables and sentences in Markdown come from result files and agree with them."""
 
 import json
+import re
 
+import jinja2
 import pytest
 
-from eval.tables import main, markdown_table, with_tables
+from eval.tables import PAGES, ROOT, Scores, main, page, with_tables
 
 
 RESULTS = [
     {"split": "dev", "domain": "toy", "n": 3, "system": "telea", "hole_psnr": 14.126, "FD-tiny": 2.04},
     {"split": "dev", "domain": "toy", "n": 3, "system": "ours", "hole_psnr": 15.0, "hole_mean_iou": 0.5},
-    {"split": "report", "domain": "toy", "n": 9, "system": "ours", "hole_psnr": 99.0},
+    {
+        "split": "report",
+        "domain": "toy",
+        "n": 9,
+        "system": "ours",
+        "hole_psnr": 99.0,
+        "difference": {
+            "reference": "theirs",
+            "scores": {
+                "hole_psnr": {"value": 0.5, "interval": [0.25, 0.75]},
+                "hole_mean_iou": {"value": -0.015, "interval": None},
+            },
+        },
+        "hole_mean_iou": 0.25,
+    },
 ]
 
 
 def test_a_table_holds_what_was_asked_for_and_leaves_gaps_empty():
-    lines = markdown_table(RESULTS, {"split": "dev"}).splitlines()
+    lines = Scores(RESULTS, split="dev").table().splitlines()
     assert lines[0].startswith("| photos | N | fill | hole PSNR, dB |") and "FD-tiny" in lines[0]
     assert lines[2] == "| toy | 3 | telea | 14.13 |  |  | 2.0 |  |"
     assert lines[3] == "| toy | 3 | ours | 15.00 |  |  |  | 50.0 |"
     assert len(lines) == 4
-    named = markdown_table(RESULTS, {"split": "dev,report", "system": "ours,telea"}).splitlines()
+    named = Scores(RESULTS, split="dev,report").table("ours,telea").splitlines()
     assert [line.split(" | ")[2] for line in named[2:]] == ["ours", "ours", "telea"], "in the order of the names"
     with pytest.raises(ValueError, match=r"run eval\.run"):
-        markdown_table(RESULTS, {"split": "train"})
+        Scores(RESULTS, split="train").table()
 
 
 def test_only_what_stands_between_the_marks_is_rewritten(tmp_path):
@@ -34,6 +50,43 @@ def test_only_what_stands_between_the_marks_is_rewritten(tmp_path):
     assert fresh.endswith("<!-- end of results -->\nafter\n")
     assert "stale" not in fresh and "99.00" in fresh
     assert with_tables(fresh, tmp_path) == fresh
+
+
+def test_sentences_ask_for_their_numbers():
+    dev, report = Scores(RESULTS, split="dev"), Scores(RESULTS, split="report")
+    assert dev.value("telea", "hole_psnr") == "14.13"
+    assert dev.value("telea", "hole_psnr", 1) == "14.1"
+    assert dev.value("telea", "FD-") == "2.0"
+    assert dev.value("ours", "hole_mean_iou") == "50.0", "in percent, as in the tables"
+    assert dev.difference("ours", "hole_psnr", "telea") == "+0.87"
+    assert dev.ratio("telea", "hole_psnr", "ours") == "0.94"
+    assert dev.over_seeds("telea,ours", "hole_psnr") == "14.56 (14.13 to 15.00)"
+    assert report.lead("ours", "hole_psnr") == "-0.50 [-0.75, -0.25]", "the file has the system less the reference"
+    assert report.lead("ours", "hole_mean_iou") == "+1.5"
+    with pytest.raises(ValueError, match="telea has no hole_mean_iou"):
+        dev.value("telea", "hole_mean_iou")
+    with pytest.raises(ValueError, match="2 results of ours"):
+        Scores(RESULTS).value("ours", "hole_psnr")
+
+
+def test_a_page_is_its_template_with_the_numbers_of_the_files(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"results": RESULTS, "share": 0.256}))
+    text = page(
+        '{% set dev = scores("r.json", split="dev") %}\nTelea {{ dev.value("telea", "hole_psnr") }}, '
+        '{{ record("r.json").share | percent }}\n',
+        tmp_path,
+    )
+    assert text == "Telea 14.13, 26 %\n"
+    with pytest.raises(jinja2.UndefinedError):
+        page('{{ record("r.json").shares | percent }}', tmp_path)
+
+
+def test_no_number_of_a_result_is_typed_into_the_page():
+    """A decimal fraction outside of what is generated would be a number that nobody keeps true."""
+    for template in PAGES.values():
+        prose = re.sub(r"{[{%#].*?[}%#]}", "", (ROOT / template).read_text(encoding="utf-8"), flags=re.S)
+        typed = [line for line in prose.splitlines() if re.search(r"\d\.\d|\d (dB|%)", line)]
+        assert all("holes of" in line.lower() for line in typed), typed
 
 
 def test_the_readme_agrees_with_its_result_files(capsys):
