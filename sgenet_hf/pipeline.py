@@ -114,6 +114,7 @@ class InpaintingResult:
             values, at least 0; `None` if nothing was filled, under a semantic prompt, which may ask for something else
             than what was there, and for a network without error estimation.
         prompted: a semantic prompt said what belongs there, at least in places.
+        noise_strength: how much texture the fill was asked to show; `None` for a network without noise.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -128,6 +129,7 @@ class InpaintingResult:
     classes: dict[int, str]
     expected_error: float | None = None
     prompted: bool = False
+    noise_strength: float | None = None
 
 
 @dataclass
@@ -150,7 +152,7 @@ class Job:
     prompt: np.ndarray | None
     feather: int
     warnings: list[str]
-    noise_strength: float | None = None
+    noise_strength: float | None
 
 
 @dataclass
@@ -359,6 +361,8 @@ class Inpainter:
         if feather < 0:
             raise ValueError(f"feather is a width in pixels, 0 or more, not {feather}.")
         self.check_noise_strength(noise_strength)
+        if self.has_noise:
+            noise_strength = float(self.model.config.noise_strength if noise_strength is None else noise_strength)
         photo = load_photo(photo)
         if mask is None and not remove:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
@@ -412,6 +416,7 @@ class Inpainter:
             classes=self.classes,
             expected_error=_mean([fill.expected_error for fill in fills], weights),
             prompted=job.prompt is not None and bool((job.prompt >= 0)[job.mask].any()),
+            noise_strength=job.noise_strength,
         )
 
     def segment(self, photo: Any) -> SegmentationResult:
@@ -506,13 +511,14 @@ class Inpainter:
         return shrink_prompt(labels, size)
 
     def _run(self, runs: Sequence[tuple[Job, Region]]) -> list[RegionFill]:
-        images, masks, prompts, strengths = [], [], [], [job.noise_strength for job, _ in runs]
+        images, masks, prompts = [], [], []
         for job, region in runs:
             window = region.box.window
             image, mask = shrink_without_leak(job.photo.rgb[window], job.mask[window], region.size)
             images.append(image)
             masks.append(mask)
             prompts.append(None if job.prompt is None else shrink_prompt(job.prompt[window], region.size))
+        strengths = [job.noise_strength for job, _ in runs if job.noise_strength is not None]
         output = self._network(images, masks, prompts, strengths)
         return [self._read(output, index, job, region, masks[index]) for index, (job, region) in enumerate(runs)]
 
@@ -522,7 +528,7 @@ class Inpainter:
         images: list[np.ndarray],
         masks: list[np.ndarray],
         prompts: Sequence[np.ndarray | None] = (),
-        noise_strengths: Sequence[float | None] = (),
+        noise_strengths: Sequence[float] = (),
     ) -> Any:
         """The processor and the network; the only place where the network is called."""
         # The whole photo's mask has been judged already: a region may well be full.
@@ -533,11 +539,8 @@ class Inpainter:
                 if prompt is not None:
                     plane[: prompt.shape[0], : prompt.shape[1]] = torch.from_numpy(prompt)
             inputs["semantic_prompt"] = planes
-        if any(strength is not None for strength in noise_strengths):
-            usual = self.model.config.noise_strength
-            inputs["noise_strength"] = torch.tensor(
-                [float(usual if strength is None else strength) for strength in noise_strengths]
-            )
+        if noise_strengths:
+            inputs["noise_strength"] = torch.tensor(noise_strengths)
         tensors = {
             name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
             for name, tensor in inputs.items()

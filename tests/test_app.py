@@ -376,7 +376,8 @@ def test_the_amount_of_texture_can_be_chosen(client, files, tiny_checkpoint):
     inpainter = Inpainter(str(tiny_checkpoint))
     fills = []
     for strength in (0, 1):
-        path, _ = call(client, files["photo"], files["mask"], noise_strength=strength)
+        path, facts = call(client, files["photo"], files["mask"], noise_strength=strength)
+        assert facts["noise_strength"] == strength
         fills.append(np.asarray(Image.open(path)))
         expected = inpainter(files["photo"], files["mask"], noise_strength=strength)
         assert np.array_equal(fills[-1], np.asarray(expected.image))

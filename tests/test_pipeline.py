@@ -614,9 +614,11 @@ def test_noise_strength_says_how_much_texture_a_fill_shows(tiny_checkpoint, rng)
     for result, alone in zip(together, (none, full), strict=False):
         assert abs(np.asarray(result.image).astype(int) - alone).max() <= 1, "each photo has its own strength"
     assert (np.asarray(together[2].image) != none)[mask].any()
+    assert [result.noise_strength for result in together] == [0, inpainter.model.config.noise_strength, 0.5]
     for wrong in (-3, 2.5, float("nan"), float("inf"), "0.5"):
         with pytest.raises(ValueError, match="number from 0 to 2, got"):
             inpainter(photo, mask, noise_strength=wrong)
     plain = Inpainter(SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)))
+    assert plain(photo, mask).noise_strength is None
     with pytest.raises(ValueError, match="leave out noise_strength"):
         plain(photo, mask, noise_strength=0.5)

@@ -57,6 +57,12 @@ def test_what_was_prescribed_is_no_change_of_mind(result):
     assert facts_of(result)["changed"] is None
 
 
+def test_the_amount_of_texture_is_said_where_there_is_a_choice(result):
+    assert "Texture" not in describe(result, 0)
+    result.noise_strength = 0.5
+    assert "Texture: 0.5." in describe(result, 0)
+
+
 def test_the_expected_error_is_said_and_drawn(result):
     assert "miss the truth" not in describe(result, 0) and "Expected error" not in show_thoughts(
         result, class_palette(2)
