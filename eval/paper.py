@@ -19,15 +19,12 @@ import argparse
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from eval import paper_figures, paper_panels, paper_tables, run
 from eval.columns import is_aside, is_variant
-from eval.files import write_picture
-from eval.plots import scatter
+from eval.front import draw_fronts
 from eval.processes import Processes
-from eval.rows import slug
 from eval.systems import CLASSICAL, WAYS
 
 
@@ -67,36 +64,6 @@ def systems_of(folder: Path, variants: bool) -> list[str]:
         systems += [f"{way}:{REFERENCE}={way}:{path}" for way in WAYS]
         systems += [f"{REFERENCE}{settings}={path}{settings}" for settings in VARIANTS]
     return systems
-
-
-def draw_fronts(result: Path, out: Path) -> None:
-    """Draws, for each place, hole PSNR against the distance of features, one dot for each system: losses pull them
-    apart, and a system is behind only if another is better in both.
-
-    Args:
-        result: What `eval.run` wrote.
-        out: Folder for `front_SPLIT_MASKS_DOMAIN.png`; nothing is drawn without a distance.
-    """
-    places: dict[tuple[str, ...], dict[str, Sequence[tuple[float, float]]]] = {}
-    for line in json.loads(result.read_text(encoding="utf-8"))["results"]:
-        distance = next((name for name in line if name.startswith("FD-")), None)
-        if distance is None or line.get("hole_psnr") is None or line["system"] == "truth" or is_aside(line["system"]):
-            continue
-        place = tuple(line[key] for key in ("data", "split", "masks", "domain"))
-        label = f"{distance}, smaller is better"
-        places.setdefault((*place, label), {})[line["system"]] = [(line[distance], line["hole_psnr"])]
-    for (*place, label), dots in places.items():
-        x, y = zip(*(dot for own in dots.values() for dot in own), strict=True)
-        picture = scatter(
-            dots,
-            label,
-            f"hole PSNR, dB: {' '.join(place)}",
-            x_range=(0.95 * min(x), 1.05 * max(x)),
-            y_range=(min(y) - 0.2, max(y) + 0.2),
-            side=640,
-            names_at_points=True,
-        )
-        write_picture(out / f"front_{slug('_'.join(place))}.png", picture)
 
 
 def is_shown(system: str) -> bool:
@@ -154,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     if not Processes().is_first:
         return 0
 
-    draw_fronts(out / "result.json", out / "figures")
+    draw_fronts(json.loads((out / "result.json").read_text(encoding="utf-8"))["results"], out / "figures")
     rows = [f"{row}={name}" for row, name in TABLE_5.items() if name in names]
     rows = ["--rows", *rows] if len(rows) == len(TABLE_5) else []
     paper_tables.main([str(out / "result.json"), *rows, "--out", str(out / "tables")])

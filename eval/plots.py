@@ -36,6 +36,7 @@ def scatter(
     page = Image.new("RGB", (side + 2 * MARGIN, side + 2 * MARGIN + legend), "white")
     pen = ImageDraw.Draw(page)
     pen.rectangle([MARGIN, MARGIN, MARGIN + side, MARGIN + side], outline="black")
+    written: list[tuple[float, float, float, float]] = []
     for number, (name, own) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         for x, y in own:
@@ -44,9 +45,10 @@ def scatter(
             if names_at_points:
                 # Names lean away from the nearer side of the square, so that they stay in it.
                 from_left = column < MARGIN + side / 2
-                pen.text(
-                    (column + (6 if from_left else -6), row), name, fill=colour, anchor="lm" if from_left else "rm"
-                )
+                anchor, start = ("lm", column + 6) if from_left else ("rm", column - 6)
+                box = free_place(pen, (start, row), name, anchor, written)
+                written.append(box)
+                pen.text((start, (box[1] + box[3]) / 2), name, fill=colour, anchor=anchor)
         if name and legend:
             pen.text((MARGIN, side + 2 * MARGIN - 16 + 18 * number), f"o {name}", fill=colour)
     for share in (0, 0.5, 1):
@@ -56,3 +58,22 @@ def scatter(
     pen.text((MARGIN + side / 2, MARGIN + side + 26), x_label, fill="black", anchor="ma")
     pen.text((MARGIN, MARGIN - 18), y_label, fill="black", anchor="la")
     return page
+
+
+def free_place(
+    pen: ImageDraw.ImageDraw,
+    start: tuple[float, float],
+    name: str,
+    anchor: str,
+    taken: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float, float, float]:
+    """The box of a name that covers no taken one: beside its dot, or as little as needed above or below."""
+    left, top, right, bottom = pen.textbbox(start, name, anchor=anchor)
+    for step in range(4 * len(taken) + 1):
+        shift = (step + 1) // 2 * (1 if step % 2 else -1) * (bottom - top) / 2
+        box = (left, top + shift, right, bottom + shift)
+        if not any(
+            box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken
+        ):
+            return box
+    return left, top, right, bottom
