@@ -132,6 +132,13 @@ def main(arguments: list[str] | None = None) -> None:
 def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
     """Training samples, and validation samples if a split is named."""
     data, run, spec = arguments.data, arguments.run, dataset_spec(arguments.data.dataset)
+    needed = round(data.resize_shorter * data.largest_scale)
+    if data.largest_scale > 1 and spec.resize_shorter < needed and not data.dataset.startswith("folders:"):
+        raise ValueError(
+            f"{data.dataset} stores photos with their shorter side at {spec.resize_shorter}, and largest_scale "
+            f"{data.largest_scale:g} shows them at {needed}: run `sgenet prepare` with --resize-shorter {needed} into "
+            "another folder, or lower largest_scale."
+        )
     irregular = None if data.irregular_masks is None else IrregularMaskFiles(data.irregular_masks)
     common = {"size": data.crop_size, "num_labels": spec.num_labels, "seed": run.seed, "irregular_files": irregular}
     mix = {kind: float(weight) for kind, weight in (entry.split("=") for entry in data.mask_mix)}

@@ -3,7 +3,7 @@
 One list for `eval.run`, `eval.tables` and `eval.paper_tables`; its order is the order of the columns.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,6 +29,10 @@ class Column:
     def cell(self, value: float | None) -> str:
         """The value as text, empty for None."""
         return "" if value is None else f"{value * self.scale:.{self.decimals}f}"
+
+    def mean_and_range(self, values: Sequence[float]) -> str:
+        """The mean, with the lowest and the highest value, as text."""
+        return f"{self.cell(sum(values) / len(values))} ({self.cell(min(values))} to {self.cell(max(values))})"
 
     def loss(self, value: float) -> float:
         """The value turned so that less is better."""

@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     if not Processes().is_first:
         return 0
 
-    draw_fronts(json.loads((out / "result.json").read_text(encoding="utf-8"))["results"], out / "figures")
+    draw_fronts(json.loads((out / "result.json").read_text(encoding="utf-8")), out / "figures")
     rows = [f"{row}={name}" for row, name in TABLE_5.items() if name in names]
     rows = ["--rows", *rows] if len(rows) == len(TABLE_5) else []
     paper_tables.main([str(out / "result.json"), *rows, "--out", str(out / "tables")])

@@ -216,8 +216,7 @@ def seeds_table(results: Results, place: tuple, paper: Mapping, scores: Sequence
             if len(values) < len(own):  # a mean of other runs than the row says
                 cells.append("")
                 continue
-            ends = f"({column.cell(min(values))} to {column.cell(max(values))})"
-            cells.append(f"{column.cell(sum(values) / len(values))} {ends}")
+            cells.append(column.mean_and_range(values))
         rows.append([results.rows_of(system, paper["rows"])[0], str(len(own)), *cells])
     head = ["mean (range) over training seeds", "runs", *(column.heading for column in columns)]
     return "\n" + markdown_rows(head, rows)

@@ -36,20 +36,27 @@ def scatter(
     page = Image.new("RGB", (side + 2 * MARGIN, side + 2 * MARGIN + legend), "white")
     pen = ImageDraw.Draw(page)
     pen.rectangle([MARGIN, MARGIN, MARGIN + side, MARGIN + side], outline="black")
-    written: list[tuple[float, float, float, float]] = []
-    for number, (name, own) in enumerate(series.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        for x, y in own:
-            column, row = MARGIN + (x - left) / (right - left) * side, MARGIN + (top - y) / (top - bottom) * side
-            pen.ellipse([column - 3, row - 3, column + 3, row + 3], fill=colour)
-            if names_at_points:
-                # Names lean away from the nearer side of the square, so that they stay in it.
-                from_left = column < MARGIN + side / 2
-                anchor, start = ("lm", column + 6) if from_left else ("rm", column - 6)
-                box = free_place(pen, (start, row), name, anchor, written)
-                written.append(box)
-                pen.text((start, (box[1] + box[3]) / 2), name, fill=colour, anchor=anchor)
-        if name and legend:
+    dots = [
+        (name, COLOURS[number % len(COLOURS)], MARGIN + (x - left) / (right - left) * side, row)
+        for number, (name, own) in enumerate(series.items())
+        for x, y in own
+        for row in [MARGIN + (top - y) / (top - bottom) * side]
+    ]
+    for _, colour, column, row in dots:
+        pen.ellipse([column - 3, row - 3, column + 3, row + 3], fill=colour)
+    if names_at_points:
+        taken = [(column - 4, row - 4, column + 4, row + 4) for _, _, column, row in dots]
+        for name, colour, column, row in dots:
+            # Names lean away from the nearer side of the square, so that they stay in it.
+            anchor, start = ("lm", column + 6) if column < MARGIN + side / 2 else ("rm", column - 6)
+            shift, box = free_place(pen, (start, row), name, anchor, taken)
+            taken.append(box)
+            pen.text((start, row + shift), name, fill=colour, anchor=anchor)
+            if shift:
+                pen.line([column, row, start, row + shift], fill=colour)
+    if legend:
+        for number, name in enumerate(series):
+            colour = COLOURS[number % len(COLOURS)]
             pen.text((MARGIN, side + 2 * MARGIN - 16 + 18 * number), f"o {name}", fill=colour)
     for share in (0, 0.5, 1):
         x, y = left + share * (right - left), bottom + share * (top - bottom)
@@ -66,14 +73,15 @@ def free_place(
     name: str,
     anchor: str,
     taken: Sequence[tuple[float, float, float, float]],
-) -> tuple[float, float, float, float]:
-    """The box of a name that covers no taken one: beside its dot, or as little as needed above or below."""
+) -> tuple[float, tuple[float, float, float, float]]:
+    """How far above (-) or below a dot its name has to stand to cover no taken box, and the name's own box there."""
     left, top, right, bottom = pen.textbbox(start, name, anchor=anchor)
+    shift = 0.0
     for step in range(4 * len(taken) + 1):
         shift = (step + 1) // 2 * (1 if step % 2 else -1) * (bottom - top) / 2
-        box = (left, top + shift, right, bottom + shift)
         if not any(
-            box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken
+            left < other[2] and other[0] < right and top + shift < other[3] and other[1] < bottom + shift
+            for other in taken
         ):
-            return box
-    return left, top, right, bottom
+            break
+    return shift, (left, top + shift, right, bottom + shift)

@@ -1,4 +1,4 @@
-"""Writes results into Markdown, tables and sentences alike, so that no number is ever typed by hand.
+"""Writes results into Markdown, tables and sentences alike, so that their numbers are never typed by hand.
 
     python -m eval.tables            # rewrites the tables of README.md, and eval/results/README.md from its template
     python -m eval.tables --check    # exit code 1 where a page disagrees with the result files
@@ -88,23 +88,43 @@ class Scores:
         column, value = self._score(system, score)
         return f"{(value - self._score(other, score)[1]) * column.scale:+.{column.decimals}f}"
 
-    def lead(self, system: str, score: str) -> str:
-        """The *reference's* score less a system's, with its paired 95 % interval where there is one."""
+    def lead(self, reference: str, score: str, system: str) -> str:
+        """The reference's score less a system's, with its paired 95 % interval where there is one.
+
+        Raises:
+            ValueError: If the file compares with another reference.
+        """
         column, _ = self._score(system, score)
-        difference = self._row(system)["difference"]["scores"][column.name]
+        difference = self._row(system).get("difference") or {"reference": None}
+        if difference["reference"] != reference:
+            raise ValueError(
+                f"{system} is compared with {difference['reference']}, not {reference}, with {self.wanted}."
+            )
 
         def text(value: float) -> str:
             return f"{-value * column.scale:+.{column.decimals}f}"
 
-        ends = difference["interval"]
-        return text(difference["value"]) + ("" if ends is None else f" [{text(ends[1])}, {text(ends[0])}]")
+        paired = difference["scores"][column.name]
+        ends = paired["interval"]
+        return text(paired["value"]) + ("" if ends is None else f" [{text(ends[1])}, {text(ends[0])}]")
+
+    def claim(self, system: str, score: str, other: str) -> str:
+        """Nothing, where a sentence may say that a system is better than another in this score.
+
+        Raises:
+            ValueError: If it is not; the sentence has to be written anew.
+        """
+        column, value = self._score(system, score)
+        if column.loss(value) >= column.loss(self._score(other, score)[1]):
+            raise ValueError(
+                f"{system} is not better than {other} in {score} with {self.wanted}: change the sentence."
+            )
+        return ""
 
     def over_seeds(self, systems: str, score: str) -> str:
         """Mean of several runs, with the lowest and the highest."""
         scores = [self._score(system, score) for system in systems.split(",")]
-        column, values = scores[0][0], [value for _, value in scores]
-        ends = [_text(column, end) for end in (min(values), max(values))]
-        return f"{_text(column, sum(values) / len(values))} ({ends[0]} to {ends[1]})"
+        return scores[0][0].mean_and_range([value for _, value in scores])
 
     def _row(self, system: str) -> dict:
         rows = [row for row in self.rows if row["system"] == system]

@@ -293,7 +293,7 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
     `scale-4-image.png` to `scale-0-image.png`; `-segmentation.png` with the class id as palette index;
     `-confidence.png`, 255 = sure; `-reliability.png` as the paper draws it, white = unreliable; at scale 2
     `-expected-error.png` in 8-bit values, 0 outside the hole, if the network estimates errors; and `scales.json` with
-    the part of the photo that they show.
+    the part of the photo that they show and how the fill was made and judged.
 
     Args:
         result: a filled photo.
@@ -321,6 +321,7 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
         "region": list(result.region),
         "score": result.score,
         "expected_error": result.expected_error,
+        "noise_strength": result.noise_strength,
         "classes": result.classes,
     }
     with whole_file(folder / "scales.json") as temporary:

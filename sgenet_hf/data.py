@@ -264,7 +264,8 @@ class _SampleMaker:
         smallest, largest = self.scale_range
         if not 0 < smallest <= largest:
             raise ValueError(
-                f"scale_range is (smallest, largest) with 0 < smallest <= largest, not {self.scale_range}."
+                "scale_range is (smallest_scale, largest_scale) with 0 < smallest_scale <= largest_scale, not "
+                f"{tuple(self.scale_range)}."
             )
         if not 0 <= self.prompt_share <= 1:
             raise ValueError(f"prompt_share is a share between 0 and 1, not {self.prompt_share}.")
@@ -380,7 +381,8 @@ class InpaintingDataset(torch.utils.data.Dataset):
         train: False takes the centre crop, unmirrored and unscaled.
         evaluation_mask: Name of an evaluation set (see `masks.evaluation_mask`), instead of training masks.
         flip: Mirror half of the training samples.
-        stretch: In training width over height is multiplied by a random factor from exp(-stretch) to exp(stretch).
+        stretch: In training width over height is multiplied by a random factor from exp(-stretch) to exp(stretch), as
+            far as both sides stay as long as the crop.
         photometric: Strength in [0, 1] of random light in training, see `relight`.
         recoloring: Strength in [0, 1] of random paint in training, see `recolor`.
     """
@@ -564,7 +566,8 @@ def relight(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np
 
 
 def recolor(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """The photo as another town's paint and bricks would have it: random hue and saturation; its luma stays.
+    """The photo as another town's paint and bricks would have it: random hue and saturation at the same luma, up to
+    what 8 bits can hold.
 
     At strength 1 hues turn by up to 30 degrees and saturation reaches from a third to one and a half.
 

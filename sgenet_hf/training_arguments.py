@@ -44,7 +44,7 @@ class DataArguments:
     )
     largest_scale: float = field(
         default=1.0,
-        metadata={"help": "Random enlarging of the shorter side, up to this; store photos as large (sgenet prepare)."},
+        metadata={"help": "Random enlarging of the shorter side, up to this; needs photos prepared as large as that."},
     )
     stretch: float = field(
         default=0.0, metadata={"help": "Random change of width over height, by a factor of up to exp(stretch)."}

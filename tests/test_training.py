@@ -325,6 +325,22 @@ def test_ranks_share_out_the_same_batches():
         EpochBatches(3, 4, rank=0, num_processes=1, seed=0)
 
 
+def test_options_of_augmentation_reach_the_samples(recipe):
+    def first(*options: str) -> torch.Tensor:
+        samples, _ = load_data(parse_arguments([str(recipe), "--output_dir", "x", *options]))
+        return samples[0]["pixel_values"]
+
+    plain = first()
+    for options in (["--stretch", "0.5"], ["--recoloring", "1"], ["--photometric", "1"], ["--smallest_scale", "0.6"]):
+        assert not torch.equal(first(*options), plain), options
+    samples, _ = load_data(
+        parse_arguments([str(recipe), "--output_dir", "x", "--resize_shorter", "96", "--largest_scale", "2"])
+    )
+    assert samples.resize_shorter == 96 and samples._make.scale_range[1] == 2
+    with pytest.raises(ValueError, match="side at 256, and largest_scale 1.5 shows them at 384: run `sgenet prepare`"):
+        first("--resize_shorter", "256", "--largest_scale", "1.5")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_go_on_across_epochs_and_from_any_place(recipe, workers):
     """Epochs of 12 batches; the loader goes on at 11, 12 and 13 of them as if it had never stopped."""
