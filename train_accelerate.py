@@ -44,7 +44,7 @@ from sgenet_hf.data import (
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.photos import whole_file
 from sgenet_hf.trainer import Progress, Trainer
-from sgenet_hf.training_arguments import Arguments, RunArguments, argument_defaults, parse_arguments
+from sgenet_hf.training_arguments import MEASURED, Arguments, RunArguments, argument_defaults, parse_arguments
 from sgenet_hf.validation import validate
 
 
@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     train_set, validation_set = load_data(arguments)
     trainer = TRAINERS[arguments.model.system](arguments, accelerator)
+    if arguments.loss.perceptual_scales == MEASURED:
+        trainer.scale_features(train_set)
     if arguments.loss.class_balance:
         trainer.balance_classes(train_set)
     if arguments.loss.prompt_style_weight:
@@ -334,7 +336,8 @@ def compare_processes(accelerator: Accelerator) -> None:
     launcher = psutil.Process().parent()
     words = launcher.cmdline() if launcher is not None else []
     asked = [int(count) for count in re.findall(r"--num[_-]processes[ =](\d+)", " ".join(words))]
-    logger.info("%d process(es), %s, %s", accelerator.num_processes, accelerator.device, accelerator.mixed_precision)
+    precision = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    logger.info("%d process(es), %s, %s", accelerator.num_processes, accelerator.device, precision)
     if asked and asked[0] != accelerator.num_processes:
         raise RuntimeError(
             f"{asked[0]} processes were asked for, {accelerator.num_processes} started. On CPUs use "

@@ -111,18 +111,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--asides", action="store_true", help="take other looks at the same weights too")
     parser.add_argument("--out", type=Path, required=True, help="the picture, a PNG file")
     arguments = parser.parse_args(argv)
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.results]
     try:
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.results]
         places = dots_of(records, arguments.asides, arguments.systems)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     wanted = (arguments.split, arguments.masks, arguments.domain)
     chosen = [place for place in places if (place.split, place.masks, place.domain) == wanted]
     if len(chosen) != 1:
         known = "; ".join(sorted(f"{describe(place)} ({place.distance})" for place in places))
         parser.error(
-            f"{len(chosen)} places are {' '.join(wanted)}, one is needed. These files hold: {known or 'none'}."
+            f"{len(chosen)} places are {' '.join(wanted)}, one is needed. These files hold: "
+            f"{known or 'none (a distance needs eval.run --features)'}."
         )
+    if missing := sorted(set(arguments.systems or ()) - places[chosen[0]].keys()):
+        parser.error(f"There is no {', '.join(missing)} there, but {', '.join(places[chosen[0]])}.")
     write_picture(arguments.out, draw_front(chosen[0], places[chosen[0]]))
     return 0
 

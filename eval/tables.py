@@ -203,6 +203,8 @@ def main(argv: list[str] | None = None) -> int:
     elif stale:
         print(f"Out of date: {', '.join(stale)}. Run `python -m eval.tables`.")
         return 1
+    written = ", ".join(stale) or "nothing"
+    print("All pages agree with the result files." if arguments.check else f"Written: {written}.")
     return 0
 
 

@@ -38,6 +38,7 @@ from transformers.utils import logging as transformers_logging
 
 from .averaging import mean_of_networks
 from .hub import file_beside, network_name, write_bundled_folder
+from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .modeling_sgenet import SGENetModel
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
@@ -469,7 +470,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inpaint_arguments(command("inpaint", inpaint_command, "Fill the hole of a photo, or of a folder's photos."))
 
     prepare = command("prepare", prepare_command, "Turn a published data set into parquet shards.")
-    prepare.add_argument("dataset", help="name in the table of data sets, such as street or camvid")
+    prepare.add_argument("dataset", help=f"one of {', '.join(PREPARABLE)}")
     prepare.add_argument("source", type=Path, help="folder with the published files")
     prepare.add_argument("out", type=Path, help="folder to write; a stopped run goes on where it stopped")
     prepare.add_argument("--splits-folder", type=Path, help="folder with train.txt, dev.txt and report.txt (street)")

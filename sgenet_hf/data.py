@@ -43,6 +43,12 @@ TOY_COUNT = 400
 _TOY_FIRST_SEEDS = {"train": 0, "dev": 1_000_000, "report": 2_000_000}
 
 
+_NEITHER_FOLDER_NOR_DATASET = (
+    "No folder {0} here, and no data set of that name could be had from the Hub. `sgenet prepare` makes a folder, and "
+    "its path is taken from where the command runs."
+)
+
+
 def load_inpainting_dataset(name_or_path: str, split: str, streaming: bool = False) -> Any:
     """Loads rows with the columns `image`, `label` (class ids, None without labels), `id` and `group`.
 
@@ -56,7 +62,7 @@ def load_inpainting_dataset(name_or_path: str, split: str, streaming: bool = Fal
         A `datasets.Dataset`, or a `datasets.IterableDataset` if streaming.
 
     Raises:
-        FileNotFoundError: A folder that does not exist, or photos without a label file.
+        FileNotFoundError: Neither a folder nor a data set on the Hub, or photos without a label file.
         ValueError: An unknown split, or a data set without a column of images.
     """
     import datasets
@@ -87,7 +93,12 @@ def load_inpainting_dataset(name_or_path: str, split: str, streaming: bool = Fal
     elif not folder.is_dir() and (folder.is_absolute() or name_or_path.startswith(".") or len(folder.parts) > 2):
         raise FileNotFoundError(f"No folder {folder}: run `sgenet prepare` first, or name a data set on the Hub.")
     else:
-        rows = datasets.load_dataset(name_or_path, split=split, streaming=streaming)
+        try:
+            rows = datasets.load_dataset(name_or_path, split=split, streaming=streaming)
+        except OSError as error:  # no such data set, no connection, no network wanted
+            if folder.is_dir():
+                raise
+            raise FileNotFoundError(_NEITHER_FOLDER_NOR_DATASET.format(name_or_path)) from error
     return _with_our_columns(rows, name_or_path)
 
 
@@ -99,7 +110,7 @@ def dataset_spec(name_or_path: str) -> DatasetSpec:
 
     Raises:
         ValueError: Nothing says what the classes are, or not in full.
-        FileNotFoundError: `folders:` without `classes.txt`.
+        FileNotFoundError: `folders:` without `classes.txt`, or neither a folder nor a data set on the Hub.
     """
     kind, _, rest = str(name_or_path).partition(":")
     if kind == "folders" and rest:
@@ -110,12 +121,14 @@ def dataset_spec(name_or_path: str) -> DatasetSpec:
     file = Path(name_or_path) / DATASET_FILE
     if not file.is_file() and not Path(name_or_path).is_dir():
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import RemoteEntryNotFoundError
+        from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
 
         try:
             file = Path(hf_hub_download(str(name_or_path), DATASET_FILE, repo_type="dataset"))
         except RemoteEntryNotFoundError:
             pass
+        except (OSError, HFValidationError) as error:
+            raise FileNotFoundError(_NEITHER_FOLDER_NOR_DATASET.format(name_or_path)) from error
     if not file.is_file():
         raise ValueError(
             f"{name_or_path} has no {DATASET_FILE}, so its classes are unknown: prepare it with `sgenet prepare`, or "

@@ -277,3 +277,6 @@ _READERS: dict[str, Callable[[Path, Path | None, DatasetSpec], Splits]] = {
     "places2": _places2,
     "folders": _folders,
 }
+
+PREPARABLE = tuple(_READERS)
+"""Names of the data sets that have a published layout to read."""

@@ -4,10 +4,12 @@ The paper takes relu2_2, relu3_3 and relu4_3 of VGG-16. The network stays outsid
 not ours, and not part of any checkpoint.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -81,14 +83,19 @@ class PerceptualFeatures(nn.Module):
             layers, architecture, scales: As in the constructor.
 
         Raises:
-            FileNotFoundError: If the file does not exist.
+            FileNotFoundError: If the file does not exist, or not on the Hub.
             ValueError: If the file is damaged or lacks a convolution.
         """
         path = Path(name_or_path)
         if path.suffix == ".safetensors" and not path.is_file():
             raise FileNotFoundError(f"No VGG weights at {path}; give a .safetensors file or a Hub id.")
         if not path.is_file():
-            path = Path(hf_hub_download(name_or_path, "model.safetensors"))
+            try:
+                path = Path(hf_hub_download(name_or_path, "model.safetensors"))
+            except (OSError, HFValidationError) as error:
+                raise FileNotFoundError(
+                    f"No VGG weights could be had from the Hub as {name_or_path}: give a .safetensors file or an id."
+                ) from error
         try:
             stored = load_file(path)
         except SafetensorError as error:
@@ -115,6 +122,20 @@ class PerceptualFeatures(nn.Module):
             if name in self.layers:
                 collected[name] = hidden_states
         return tuple(collected[layer] / divisor for layer, divisor in zip(self.layers, self.divisors, strict=True))
+
+
+def mean_activations(network: PerceptualFeatures, images: Iterable[torch.Tensor]) -> dict[str, float]:
+    """The mean of each layer over RGB images in [-1, 1], (B, 3, H, W) each, undivided: what `scales` are made of."""
+    sums = torch.zeros(len(network.layers), dtype=torch.float64)
+    count = 0
+    with torch.no_grad():
+        for image in images:
+            means = [
+                layer.float().mean() * divisor for layer, divisor in zip(network(image), network.divisors, strict=True)
+            ]
+            sums += torch.stack(means).double().cpu() * len(image)
+            count += len(image)
+    return dict(zip(network.layers, (sums / count).tolist(), strict=True))
 
 
 def layer_names(architecture: str) -> list[str]:

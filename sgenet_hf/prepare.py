@@ -88,6 +88,8 @@ def prepare(
         classes, colors = read_class_file(source / "classes.txt")
         spec = dataclasses.replace(spec, classes=classes, colors=colors)
     splits = list_items(dataset, source, None if splits_folder is None else Path(splits_folder), spec)
+    if not any(item.image.is_file() for items in splits.values() for item in items):  # nothing at all of a list
+        raise FileNotFoundError(f"No photos found in {source}. {spec.title} is expected as: {spec.layout}")
     shards = {
         f"{split}-{number:05d}-of-{-(-len(items) // shard_rows):05d}.parquet": items[start : start + shard_rows]
         for split, items in splits.items()

@@ -22,9 +22,9 @@ from .data import DatasetSpec, InpaintingDataset, class_counts, class_textures, 
 from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import COARSEST, SGENetModel
-from .perceptual import PerceptualFeatures
+from .perceptual import PerceptualFeatures, mean_activations
 from .segmenters import Segmenter
-from .training_arguments import Arguments, LossArguments, RunArguments
+from .training_arguments import MEASURED, Arguments, LossArguments, RunArguments
 
 
 logger = logging.getLogger("train")
@@ -112,6 +112,16 @@ class Trainer:
         counts = class_counts(train_set, labeller=labeller, labeller_only=self.arguments.data.machine_labels_only)
         weights = losses.balanced_class_weights(counts, self.arguments.loss.class_balance)
         self.class_weights = weights.to(self.accelerator.device)
+
+    def scale_features(self, train_set: InpaintingDataset) -> None:
+        """Divides each layer of the VGG by its mean over up to 64 training photos, evenly spread."""
+        if self.features is None:
+            return
+        places = np.linspace(0, len(train_set) - 1, min(64, len(train_set))).round().astype(int).tolist()
+        photos = (train_set.sample(place, epoch=0)["pixel_values"][None] for place in places)
+        means = mean_activations(self.features, (photo.to(self.accelerator.device) for photo in photos))
+        self.features.divisors = [means[layer] for layer in self.features.layers]
+        logger.info("Mean activations: %s", ", ".join(f"{layer} {mean:.4g}" for layer, mean in means.items()))
 
     def collect_textures(self, train_set: InpaintingDataset) -> None:
         """Cuts windows of each class that a counterfactual prompt may name out of the training photos.
@@ -544,15 +554,15 @@ def load_perceptual(options: LossArguments, device: torch.device) -> PerceptualF
             "Perceptual and style terms, also of prompts, need --perceptual_weights: a VGG file or Hub id."
         )
     scales = None
-    if options.perceptual_scales:
-        scales = mean_activations(json.loads(Path(options.perceptual_scales).read_text()))
+    if options.perceptual_scales not in (None, MEASURED):
+        scales = read_mean_activations(json.loads(Path(options.perceptual_scales).read_text()))
     layers = tuple(options.perceptual_layers)
     architecture = options.perceptual_architecture
     network = PerceptualFeatures.from_weights(options.perceptual_weights, layers, architecture, scales)
     return network.to(device, memory_format=torch.channels_last)
 
 
-def mean_activations(description: dict) -> dict[str, float]:
+def read_mean_activations(description: dict) -> dict[str, float]:
     """The table of mean activations per layer in a description of VGG weights.
 
     Raises:

@@ -23,6 +23,10 @@ PRESETS = {
 }
 
 
+# A value of perceptual_scales that is no file.
+MEASURED = "measured"
+
+
 @dataclass
 class DataArguments:
     """What is learnt from."""
@@ -143,7 +147,10 @@ class LossArguments:
     perceptual_layers: list[str] = field(default_factory=lambda: list(PAPER_LAYERS))
     perceptual_scales: str | None = field(
         default=None,
-        metadata={"help": 'JSON file, {"mean_activation": {"relu2_2": 113.9, ...}}, that divides each layer.'},
+        metadata={
+            "help": 'JSON file, {"mean_activation": {"relu2_2": 113.9, ...}}, that divides each layer, or '
+            "`measured`: by its mean over 64 training photos."
+        },
     )
     texture_window: int = field(
         default=0,
@@ -217,6 +224,8 @@ class Arguments:
         self._check_system()
         if self.loss.texture_window > self.data.crop_size:
             raise ValueError(f"texture_window {self.loss.texture_window} exceeds crop_size {self.data.crop_size}.")
+        if self.loss.perceptual_scales == MEASURED and self.data.streaming:
+            raise ValueError("perceptual_scales are measured on photos of a fixed order: not with streaming.")
         if self.loss.class_balance and self.data.streaming:
             raise ValueError("class_balance counts labels before it trains: not with streaming.")
         if self.data.machine_labels_only and not self.data.label_model:

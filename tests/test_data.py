@@ -309,6 +309,12 @@ def test_other_shard_sizes_leave_no_stale_shards(street, tmp_path):
     assert len(list(out.glob("train-*.parquet"))) == 1
 
 
+def test_a_folder_with_nothing_of_a_data_set_is_told_its_layout(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No photos found in .*expected as: camvid/\{train,val\}/"):
+        prepare("street", tmp_path, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_foreign_parquet_files_are_left_alone(street, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -441,6 +447,12 @@ def test_what_cannot_be_loaded_is_explained(street, tmp_path):
         load_inpainting_dataset("folders:a:b", "dev")
     with pytest.raises(ValueError, match=r"dataset\.json"):
         dataset_spec(str(tmp_path))
+
+
+@pytest.mark.parametrize("read", [lambda name: load_inpainting_dataset(name, "train"), dataset_spec])
+def test_a_folder_that_is_not_there_is_not_only_sought_on_the_hub(read):
+    with pytest.raises(FileNotFoundError, match="No folder data/nowhere here, and no data set of that name"):
+        read("data/nowhere")
 
 
 # Samples

@@ -57,6 +57,10 @@ def test_one_place_of_several_files_is_drawn(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*files, "--masks", "centre-99", "--domain", "all", "--out", str(tmp_path / "none.png")])
     assert "hold: toy report centre-24 at 64 px all (FD-tiny)" in capsys.readouterr().err
+    wrong = ["--masks", "centre-24", "--domain", "all", "--out", str(tmp_path / "none.png"), "--systems"]
+    with pytest.raises(SystemExit):
+        main([*files, *wrong, "telea", "bogus"])
+    assert "There is no bogus there, but telea" in capsys.readouterr().err
     assert not (tmp_path / "none.png").exists()
 
 

@@ -97,6 +97,7 @@ ARROWS: dict[str, set[str]] = {
         "averaging",
         "data",
         "hub",
+        "layouts",
         "masks",
         "modeling_sgenet",
         "photos",

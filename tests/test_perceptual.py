@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sgenet_hf.perceptual import PAPER_LAYERS, PerceptualFeatures, layer_names
+from sgenet_hf.perceptual import PAPER_LAYERS, PerceptualFeatures, layer_names, mean_activations
 
 
 def vgg_file(folder, up_to=9):
@@ -84,3 +84,18 @@ def test_the_vgg_file_has_the_activations_that_its_description_says(test_data_fo
         features = network(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1)
     for layer, feature in zip(layers, features, strict=True):
         assert 0.5 < feature.mean().item() / described[layer] < 2
+
+
+def test_measured_means_bring_every_layer_to_one():
+    torch.manual_seed(0)
+    network = PerceptualFeatures(("relu1_2", "relu2_2"), "vgg16", {"relu1_2": 3.0, "relu2_2": 0.5})
+    photos = [torch.rand(1, 3, 16, 16) * 2 - 1 for _ in range(3)]
+    means = mean_activations(network, photos)
+    network.divisors = [means[layer] for layer in network.layers]
+    for layer in zip(*(network(photo) for photo in photos), strict=True):
+        assert torch.stack([maps.mean() for maps in layer]).mean() == pytest.approx(1, rel=1e-4)
+
+
+def test_weights_that_are_nowhere_are_said_to_be(monkeypatch):
+    with pytest.raises(FileNotFoundError, match="No VGG weights could be had from the Hub as no/such"):
+        PerceptualFeatures.from_weights("no/such")

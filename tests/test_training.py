@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sgenet_hf import SGENetConfig, SGENetModel, losses
 from sgenet_hf.data import DATASET_FILE, DATASETS, collate, dataset_spec, row_features
+from sgenet_hf.perceptual import PerceptualFeatures
 from sgenet_hf.trainer import (
     Progress,
     Trainer,
@@ -323,6 +324,20 @@ def test_ranks_share_out_the_same_batches():
         assert next(iter(whole)) == first_batches[skipped]
     with pytest.raises(ValueError, match="lower --batch_size"):
         EpochBatches(3, 4, rank=0, num_processes=1, seed=0)
+
+
+def test_layers_are_divided_by_means_that_were_measured_on_the_photos(recipe):
+    options = ["--output_dir", "x", "--perceptual_scales", "measured"]
+    trainer = Trainer(parse_arguments([str(recipe), *options]), Accelerator(cpu=True))
+    train_set, _ = load_data(trainer.arguments)
+    trainer.scale_features(train_set)  # no term asks for a VGG: nothing to measure
+    torch.manual_seed(0)
+    trainer.features = PerceptualFeatures(("relu1_1",), "vgg16")
+    trainer.scale_features(train_set)
+    means = [trainer.features(train_set.sample(place, 0)["pixel_values"][None])[0].mean() for place in range(8)]
+    assert trainer.features.divisors != [1.0] and torch.stack(means).mean() == pytest.approx(1, rel=0.2)
+    with pytest.raises(ValueError, match="perceptual_scales are measured .* not with streaming"):
+        parse_arguments([str(recipe), *options, "--streaming", "true"])
 
 
 def test_options_of_augmentation_reach_the_samples(recipe):
