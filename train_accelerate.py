@@ -24,13 +24,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers.utils import logging as transformers_logging
+
+
+try:
+    import psutil
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}. Training needs more packages: pip install -c constraints.txt -e .[train]") from error
 
 from sgenet_hf import SGENetImageProcessor, push_to_hub
 from sgenet_hf.baseline_trainers import TRAINERS

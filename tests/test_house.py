@@ -169,6 +169,15 @@ def test_the_python_examples_of_the_readme_run(tmp_path):
     assert changed[mask > 0].mean() > 0.9 and not changed[mask == 0].any()
 
 
+@pytest.mark.parametrize(
+    ("module", "absent", "extra"), [("train_accelerate", "psutil", "[train]"), ("eval.run", "datasets", "[eval]")]
+)
+def test_missing_extras_are_named(module, absent, extra):
+    block = f"import sys; sys.modules[{absent!r}] = None; sys.path.insert(0, {str(ROOT)!r}); import {module}"
+    result = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1 and f"pip install -c constraints.txt -e .{extra}" in result.stderr
+
+
 def project_files() -> list[Path]:
     """Files of the project, without what .gitignore leaves out."""
     files: list[Path] = []
