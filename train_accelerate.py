@@ -373,6 +373,10 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
         fixed = record.keys() - MAY_CHANGE
         if arguments.loss.read_back_weight and arguments.loss.reader is None:
             fixed |= {"initialize_from"}  # it is the reader
+        # Another path may lead to the same file, but no file and measured means are other losses.
+        scales = [settings.get("perceptual_scales") for settings in (before, record)]
+        if scales[0] != scales[1] and {None, MEASURED} & set(scales):
+            fixed |= {"perceptual_scales"}
         changed = [name for name in record if name in fixed and before.get(name) != record[name]]
         if changed:
             raise ValueError(

@@ -3,7 +3,5 @@
 from importlib.util import find_spec
 
 
-if absent := [name for name in ("accelerate", "datasets", "yaml") if find_spec(name) is None]:
-    raise ModuleNotFoundError(
-        f"Evaluation needs {', '.join(absent)} (and scores more packages): pip install -c constraints.txt -e .[eval]"
-    )
+if absent := [name for name in ("accelerate", "datasets", "evaluate", "jinja2", "yaml") if find_spec(name) is None]:
+    raise ModuleNotFoundError(f"Evaluation needs {', '.join(absent)}: pip install -c constraints.txt -e .[eval]")

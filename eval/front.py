@@ -116,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         places = dots_of(records, arguments.asides, arguments.systems)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    except KeyError as error:
+        parser.error(f"There is no {error} in one of these files: only results of eval.run can be drawn.")
     wanted = (arguments.split, arguments.masks, arguments.domain)
     chosen = [place for place in places if (place.split, place.masks, place.domain) == wanted]
     if len(chosen) != 1:

@@ -44,8 +44,8 @@ _TOY_FIRST_SEEDS = {"train": 0, "dev": 1_000_000, "report": 2_000_000}
 
 
 _NEITHER_FOLDER_NOR_DATASET = (
-    "No folder {0} here, and no data set of that name could be had from the Hub. `sgenet prepare` makes a folder, and "
-    "its path is taken from where the command runs."
+    "No folder {0} here, and no data set of that name could be had from the Hub ({1}). `sgenet prepare` makes a "
+    "folder, and its path is taken from where the command runs."
 )
 
 
@@ -98,7 +98,7 @@ def load_inpainting_dataset(name_or_path: str, split: str, streaming: bool = Fal
         except OSError as error:  # no such data set, no connection, no network wanted
             if folder.is_dir():
                 raise
-            raise FileNotFoundError(_NEITHER_FOLDER_NOR_DATASET.format(name_or_path)) from error
+            raise FileNotFoundError(_NEITHER_FOLDER_NOR_DATASET.format(name_or_path, error)) from error
     return _with_our_columns(rows, name_or_path)
 
 
@@ -128,7 +128,7 @@ def dataset_spec(name_or_path: str) -> DatasetSpec:
         except RemoteEntryNotFoundError:
             pass
         except (OSError, HFValidationError) as error:
-            raise FileNotFoundError(_NEITHER_FOLDER_NOR_DATASET.format(name_or_path)) from error
+            raise FileNotFoundError(_NEITHER_FOLDER_NOR_DATASET.format(name_or_path, error)) from error
     if not file.is_file():
         raise ValueError(
             f"{name_or_path} has no {DATASET_FILE}, so its classes are unknown: prepare it with `sgenet prepare`, or "

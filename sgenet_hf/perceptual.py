@@ -94,7 +94,7 @@ class PerceptualFeatures(nn.Module):
                 path = Path(hf_hub_download(name_or_path, "model.safetensors"))
             except (OSError, HFValidationError) as error:
                 raise FileNotFoundError(
-                    f"No VGG weights could be had from the Hub as {name_or_path}: give a .safetensors file or an id."
+                    f"No VGG weights could be had from the Hub as {name_or_path} ({error}): give a file or an id."
                 ) from error
         try:
             stored = load_file(path)
@@ -133,7 +133,7 @@ def mean_activations(network: PerceptualFeatures, images: Iterable[torch.Tensor]
             means = [
                 layer.float().mean() * divisor for layer, divisor in zip(network(image), network.divisors, strict=True)
             ]
-            sums += torch.stack(means).double().cpu() * len(image)
+            sums += torch.stack(means).cpu().double() * len(image)  # some GPUs know no float64
             count += len(image)
     return dict(zip(network.layers, (sums / count).tolist(), strict=True))
 

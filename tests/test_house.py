@@ -170,7 +170,7 @@ def test_the_python_examples_of_the_readme_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "absent", "extra"), [("train_accelerate", "psutil", "[train]"), ("eval.run", "datasets", "[eval]")]
+    ("module", "absent", "extra"), [("train_accelerate", "psutil", "[train]"), ("eval.run", "evaluate", "[eval]")]
 )
 def test_missing_extras_are_named(module, absent, extra):
     block = f"import sys; sys.modules[{absent!r}] = None; sys.path.insert(0, {str(ROOT)!r}); import {module}"

@@ -18,6 +18,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sgenet_hf import SGENetConfig, SGENetModel, losses
@@ -338,6 +339,25 @@ def test_layers_are_divided_by_means_that_were_measured_on_the_photos(recipe):
     assert trainer.features.divisors != [1.0] and torch.stack(means).mean() == pytest.approx(1, rel=0.2)
     with pytest.raises(ValueError, match="perceptual_scales are measured .* not with streaming"):
         parse_arguments([str(recipe), *options, "--streaming", "true"])
+
+
+def test_a_run_with_measured_means_goes_on_as_if_it_had_never_stopped(recipe, tmp_path, caplog):
+    torch.manual_seed(0)
+    vgg = {name: value.clone() for name, value in PerceptualFeatures(("relu1_2",), "vgg16").named_parameters()}
+    save_file(vgg, tmp_path / "vgg.safetensors")
+    options = [str(recipe), "--perceptual_weight", "0.5", "--perceptual_weights", str(tmp_path / "vgg.safetensors")]
+    options += ["--perceptual_layers", "relu1_2", "--perceptual_scales", "measured", "--adversarial_weight", "0"]
+    options += ["--total_samples", "12", "--save_every_samples", "4"]
+    with caplog.at_level("INFO", "train"):
+        main([*options, "--output_dir", str(tmp_path / "unbroken")])
+    assert "Mean activations: relu1_2 " in caplog.text
+    main([*options, "--output_dir", str(tmp_path / "broken")])
+    again = [*options, "--output_dir", str(tmp_path / "broken"), "--resume"]
+    with pytest.raises(ValueError, match="perceptual_scales changed"):
+        main([*again, "latest", "--perceptual_scales", "elsewhere.json"])
+    main([*again, str(tmp_path / "broken" / "checkpoints" / "samples-000000004")])
+    finals = [weights(tmp_path / name / "final") for name in ("unbroken", "broken")]
+    assert all(torch.equal(value, finals[1][name]) for name, value in finals[0].items())
 
 
 def test_options_of_augmentation_reach_the_samples(recipe):
