@@ -25,7 +25,8 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -194,6 +195,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@contextmanager
+def said_in_a_sentence() -> Iterator[None]:
+    """A name or a folder that cannot be used ends the command with its message, without a traceback."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"eval.run: {error}") from error
+
+
 def load_systems(specifications: Iterable[str], device: str) -> list[System]:
     """Systems that can be told apart by their names, in files too.
 
@@ -223,9 +233,10 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluates, writes the results and prints the table."""
     arguments = parse_arguments(argv)
     processes = Processes(arguments.device, arguments.threads)
-    systems = load_systems(arguments.systems, processes.device)
+    with said_in_a_sentence():
+        systems = load_systems(arguments.systems, processes.device)
+        judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)
     reference = reference_of(arguments.reference, systems)
-    judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)
     folder = arguments.out / "images"
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -234,15 +245,16 @@ def main(argv: list[str] | None = None) -> int:
     for data in arguments.data:
         for split in arguments.splits:
             for masks in mask_sets:
-                samples = EvaluationSet(
-                    data,
-                    split,
-                    masks,
-                    size=arguments.size,
-                    seed=arguments.seed,
-                    limit=arguments.limit,
-                    mask_files=arguments.mask_files,
-                )
+                with said_in_a_sentence():
+                    samples = EvaluationSet(
+                        data,
+                        split,
+                        masks,
+                        size=arguments.size,
+                        seed=arguments.seed,
+                        limit=arguments.limit,
+                        mask_files=arguments.mask_files,
+                    )
                 facts, lines, entries = evaluate_set(
                     folder, samples, systems, judges, processes, reference, arguments.resamples
                 )

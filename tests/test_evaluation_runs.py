@@ -121,6 +121,21 @@ def test_wins_by_complexity(one_process):
     assert not {name for name, *_ in wins} & {"nearest_label"}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["stret", "--data", "toy:2"], "eval.run: No folder and no bundled weights of the name 'stret'"),
+        (
+            ["telea", "--data", "toy:2", "--splits", "test"],
+            "eval.run: toy has the splits train, dev, report, not 'test'",
+        ),
+    ],
+)
+def test_wrong_names_end_in_a_sentence(wrong, message, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        run.main([*wrong, "--out", str(tmp_path)])
+
+
 def test_an_unknown_reference_is_refused(checkpoint, tmp_path):
     with pytest.raises(SystemExit, match="no system of this run has that name"):
         run.main([str(checkpoint), "--data", "toy:2", "--reference", "other", "--out", str(tmp_path)])
