@@ -127,7 +127,9 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                 verdict = verdict if result.score is None else f"confidence {result.score:.3f}"
                 if result.expected_error is not None:
                     verdict += f"  expected error {result.expected_error:.1f} of 255"
-                tqdm.write(f"{task.out}  {result.strategy}  hole {result.mask.mean():.2%}  {verdict}")
+                found = ", ".join(f"{name} {share:.2%}" for name, share in result.removed.items())
+                hole = f"hole {result.mask.mean():.2%}" + (f" (found: {found})" if found else "")
+                tqdm.write(f"{task.out}  {result.strategy}  {hole}  {verdict}")
                 if result.score is not None and result.score < arguments.min_confidence:
                     doubtful.append((result.score, task.out))
                 expected, most = result.expected_error, arguments.max_expected_error

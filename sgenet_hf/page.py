@@ -151,6 +151,7 @@ def facts_of(result: InpaintingResult) -> dict[str, Any]:
         "score": result.score,
         "expected_error": result.expected_error,
         "noise_strength": result.noise_strength,
+        "removed": result.removed,
         "classes": {item.name: item.share for item in classes},
         "class_confidence": {item.name: item.confidence for item in classes},
         "changed": share_changed(result) if result.scales and not result.prompted else None,
@@ -437,10 +438,11 @@ class Handlers:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
             hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, in
             8-bit values; null under a prompt, which may ask for something else, and without error estimation), the
-            noise strength that the fill was made with (null for a network without noise), the classes in the hole with
-            their shares and with their mean confidence, the share of the hole that changed its mind on the way from
-            coarse to fine (null under a prompt, which the coarsest scale does not know), the region (left, top, right,
-            bottom) that the network looked at, warnings, and seconds (in the network, and in all).
+            noise strength that the fill was made with (null for a network without noise), the share of the photo in
+            which each class to remove was found, the classes in the hole with their shares and with their mean
+            confidence, the share of the hole that changed its mind on the way from coarse to fine (null under a
+            prompt, which the coarsest scale does not know), the region (left, top, right, bottom) that the network
+            looked at, warnings, and seconds (in the network, and in all).
         """
         if photo is None or (mask is None and not remove):
             raise user_error("Send a photo, and a mask or the names of classes to remove.")

@@ -16,7 +16,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ class InpaintingResult:
             than what was there, and for a network without error estimation.
         prompted: a semantic prompt said what belongs there, at least in places.
         noise_strength: how much texture the fill was asked to show; `None` for a network without noise.
+        removed: share of the photo in which each class of `remove` was found, before the hole grew.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -130,6 +131,7 @@ class InpaintingResult:
     expected_error: float | None = None
     prompted: bool = False
     noise_strength: float | None = None
+    removed: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -153,6 +155,7 @@ class Job:
     feather: int
     warnings: list[str]
     noise_strength: float | None
+    removed: dict[str, float]
 
 
 @dataclass
@@ -369,11 +372,13 @@ class Inpainter:
         invert_mask = self.processor.invert_mask if invert_mask is None else invert_mask
         resize_mask = self.processor.resize_mask if resize_mask is None else resize_mask
         hole = np.zeros((photo.height, photo.width), bool)
+        removed: dict[str, float] = {}
         if mask is not None:
             threshold = self.processor.mask_threshold
             hole |= fit_mask(load_mask(mask, invert=invert_mask, threshold=threshold), photo, resize_mask)
         if remove:
-            hole |= self.mask_of(photo, remove)
+            found, removed = self._find(photo, remove)
+            hole |= found
         hole = grow_mask(hole, grow)
         prompt = None if semantic_prompt is None else self._load_prompt(semantic_prompt, photo, resize_mask)
         if strategy == "auto":
@@ -385,7 +390,7 @@ class Inpainter:
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := softness_warning(region))]
-        return Job(photo, hole, strategy, regions, prompt, feather, notes, noise_strength)
+        return Job(photo, hole, strategy, regions, prompt, feather, notes, noise_strength, removed)
 
     def fill(self, jobs: Sequence[Job], batch_size: int = 4) -> list[list[RegionFill]]:
         """Run the network on every region of every job, `batch_size` regions at a time."""
@@ -417,6 +422,7 @@ class Inpainter:
             expected_error=_mean([fill.expected_error for fill in fills], weights),
             prompted=job.prompt is not None and bool((job.prompt >= 0)[job.mask].any()),
             noise_strength=job.noise_strength,
+            removed=job.removed,
         )
 
     def segment(self, photo: Any) -> SegmentationResult:
@@ -451,10 +457,17 @@ class Inpainter:
         Raises:
             ValueError: a class that is not known.
         """
-        photo = load_photo(photo)
+        return self._find(load_photo(photo), classes, grow)[0]
+
+    def _find(
+        self, photo: Photo, classes: Sequence[str], grow: int | None = None
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """`mask_of`, and the share of the photo that each class was found in before it grew."""
+        ids = self.class_ids(classes)
         labels = self.segment(photo).labels if self.segmenter is None else foreign_labels(photo, self.segmenter)
-        found = np.isin(labels, self.class_ids(classes))
-        return grow_mask(found, max(2, round(0.01 * max(found.shape))) if grow is None else grow)
+        found = np.isin(labels, ids)
+        mask = grow_mask(found, max(2, round(0.01 * max(found.shape))) if grow is None else grow)
+        return mask, {self.removable[index]: float((labels == index).mean()) for index in ids}
 
     def check_noise_strength(self, noise_strength: float | None) -> None:
         """Judge an option of `prepare`.

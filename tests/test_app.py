@@ -421,8 +421,9 @@ def test_a_program_can_remove_by_name(client, files, tiny_checkpoint):
     inpainter = Inpainter(str(tiny_checkpoint))
     seen = inpainter.segment(files["photo"]).labels
     name = inpainter.classes[int(np.bincount(seen.ravel()).argmax())]
-    path, _ = client.predict(handle_file(str(files["photo"])), remove=[name], api_name="/inpaint")
+    path, facts = client.predict(handle_file(str(files["photo"])), remove=[name], api_name="/inpaint")
     expected = inpainter(files["photo"], remove=[name])
+    assert facts["removed"] == pytest.approx(expected.removed)
     assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image))
 
 
@@ -765,8 +766,12 @@ def test_what_is_missing_or_wrong_is_said(visitor, files):
     visitor.open_photo(files["photo"])
     visitor.open_mask(files["small_mask"])
     assert "The mask is 40 x 30 pixels, the photo 288 x 240" in visitor.message()
-    visitor.settle()  # the message may come before the sign of waiting goes
-    assert visitor.on_top("#editor") == "CANVAS", "something hides the photo"
+    for _ in range(50):  # the message may come before the sign of waiting goes
+        if visitor.on_top("#editor") == "CANVAS":
+            break
+        visitor.page.wait_for_timeout(100)
+    else:
+        pytest.fail("something hides the photo")
     visitor.open_mask(files["empty"])
     assert "The mask is empty" in visitor.message()
 

@@ -149,8 +149,9 @@ def test_a_written_segmentation_is_a_semantic_prompt(run, folder):
 def test_remove_by_name(run, folder, tiny_checkpoint, photo):
     network = Inpainter(tiny_checkpoint, device="cpu")
     name = network.classes[int(network.segment(photo).labels[40, 48])]
-    assert run(folder / "photos/a.png", "--remove", f"{name.lower()},", "-o", folder / "out.png")[0] == 0
+    status, out, _ = run(folder / "photos/a.png", "--remove", f"{name.lower()},", "-o", folder / "out.png")
     expected = network(photo, remove=[name])
+    assert status == 0 and f"(found: {name} {expected.removed[name]:.2%})" in out
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "out.png")), np.asarray(expected.image))
     status, _, err = run(folder / "photos/a.png", "--remove", "unicorn", "-o", folder / "never.png")
     assert status == 2 and "unicorn" in err and "LABEL_0" in err

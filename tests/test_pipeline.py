@@ -362,7 +362,9 @@ def test_remove_by_name_fills_what_the_network_sees(inpainter, rng):
     np.testing.assert_array_equal(inpainter.mask_of(photo, [name], grow=0), exact)
     grown = inpainter.mask_of(photo, [name])
     assert grown[exact].all() and grown.sum() > exact.sum()
-    np.testing.assert_array_equal(inpainter(photo, remove=[name]).mask, grown)
+    removed = inpainter(photo, remove=[name])
+    np.testing.assert_array_equal(removed.mask, grown)
+    assert removed.removed == {name: exact.mean()}
     extra = box_mask(120, 150, (0, 0, 9, 9))
     np.testing.assert_array_equal(inpainter(photo, extra, remove=[name]).mask, grown | extra)
     with pytest.raises(ValueError, match=r"unicorn.*LABEL_0"):
