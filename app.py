@@ -292,7 +292,8 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
     hole = [editor, photo_file, exact]
     opened = [picker, photo_file, editor, exact]
     picker.upload(open_photo, picker, opened, **PAGE_ONLY)
-    mask_button.upload(open_mask, [mask_button, photo_file], opened, **PAGE_ONLY)
+    # Gradio's sign of waiting sometimes stays over the photo after a mask was refused; opening one takes no time.
+    mask_button.upload(open_mask, [mask_button, photo_file], opened, show_progress="hidden", **PAGE_ONLY)
     editor.clear(open_photo, photo_file, opened, **PAGE_ONLY)
     another.click(close_photo, None, opened, **PAGE_ONLY)
     samples.click(lambda index: open_photo(*examples[index][:2]), samples, opened, **PAGE_ONLY)

@@ -230,12 +230,14 @@ class Visitor:
         return text
 
     def on_top(self, selector) -> str:
-        """Returns the kind of element that a visitor sees in the middle of a box."""
+        """Returns what a visitor sees in the middle of a box: kinds and classes of the element and what it lies in."""
         box = self.page.locator(selector)
         box.scroll_into_view_if_needed()
         return box.evaluate(
-            "box => { const { x, y, width, height } = box.getBoundingClientRect();"
-            " return document.elementFromPoint(x + width / 2, y + height / 2).tagName; }"
+            "box => { const { x, y, width, height } = box.getBoundingClientRect(), found = [];"
+            " for (let at = document.elementFromPoint(x + width / 2, y + height / 2); at && at !== box;"
+            " at = at.parentElement) found.push(`${at.tagName} ${at.getAttribute('class') || ''}`);"
+            " return found.join(' < '); }"
         )
 
     def result(self) -> tuple[Image.Image, Image.Image]:
@@ -766,12 +768,12 @@ def test_what_is_missing_or_wrong_is_said(visitor, files):
     visitor.open_photo(files["photo"])
     visitor.open_mask(files["small_mask"])
     assert "The mask is 40 x 30 pixels, the photo 288 x 240" in visitor.message()
-    for _ in range(50):  # the message may come before the sign of waiting goes
-        if visitor.on_top("#editor") == "CANVAS":
+    for _ in range(300):  # the message may come before the sign of waiting goes
+        if (on_top := visitor.on_top("#editor")).startswith("CANVAS"):
             break
         visitor.page.wait_for_timeout(100)
     else:
-        pytest.fail("something hides the photo")
+        pytest.fail(f"something hides the photo: {on_top}")
     visitor.open_mask(files["empty"])
     assert "The mask is empty" in visitor.message()
 
