@@ -175,6 +175,7 @@ SETTINGS = {
     "guidance_probabilities": "semantic_guidance",
     "guidance_resolution": "semantic_guidance",
     "noise_strength": "noise_channels",
+    "pasted_share": "contextual_attention",
 }
 
 

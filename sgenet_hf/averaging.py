@@ -15,7 +15,10 @@ from .pipeline import load_model
 
 
 # What a configuration says that is not about the weights: the first network's stands.
-NOT_OF_THE_WEIGHTS = {"image_size", "noise_strength", "dtype", "auto_map", "transformers_version", "_name_or_path"}
+NOT_OF_THE_WEIGHTS = {
+    *("image_size", "noise_strength", "pasted_share"),
+    *("dtype", "auto_map", "transformers_version", "_name_or_path"),
+}
 
 
 def mean_of_networks(parts: Sequence[tuple[str | os.PathLike, float]]) -> PreTrainedModel:

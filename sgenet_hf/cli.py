@@ -215,7 +215,11 @@ def info_command(arguments: argparse.Namespace) -> int:
         )
     if of_the_paper:
         noise = f"noise in the hole: {config.noise_channels} planes, strength {config.noise_strength:g}"
-        extras = {"expected error": config.error_estimation, noise: config.noise_channels}
+        extras = {
+            f"contextual attention, share {config.pasted_share:g}": config.contextual_attention,
+            "expected error": config.error_estimation,
+            noise: config.noise_channels,
+        }
         facts["beyond the paper"] = "; ".join(name for name, has in extras.items() if has) or "nothing"
     facts["terms"] = terms(arguments.checkpoint)
     for name, value in facts.items():
@@ -295,8 +299,9 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
 
     `scale-4-image.png` to `scale-0-image.png`; `-segmentation.png` with the class id as palette index;
     `-confidence.png`, 255 = sure; `-reliability.png` as the paper draws it, white = unreliable; at scale 2
-    `-expected-error.png` in 8-bit values, 0 outside the hole, if the network estimates errors; and `scales.json` with
-    the part of the photo that they show and how the fill was made and judged.
+    `-expected-error.png` in 8-bit values, 0 outside the hole, if the network estimates errors; at scale 3
+    `-pasted.png`, the hole filled from the known part alone, if the network does that; and `scales.json` with the part
+    of the photo that they show and how the fill was made and judged.
 
     Args:
         result: a filled photo.
@@ -318,6 +323,8 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
             height, width = view.expected_error.shape
             error = np.where(hole_at(result, (width, height)), np.rint(view.expected_error), 0)
             pictures["expected-error"] = Image.fromarray(error.clip(0, 255).astype(np.uint8))
+        if view.pasted is not None:
+            pictures["pasted"] = view.pasted
         for name, picture in pictures.items():
             _save(picture, Path(f"{start}-{name}.png"))
     facts = {

@@ -70,6 +70,12 @@ class SGENetConfig(PreTrainedConfig):
             fills, which are nearer to the truth on average and further from looking like a photo.
         error_estimation: Whether a head on the features of scale 2 says how far from the truth the fill may be (not in
             the paper, whose evaluation asks about the segmentation alone).
+        contextual_attention: Whether scale 3 looks in the known part for patches that may continue into the hole, and
+            the finer scales see the hole filled with them (not in the paper; the idea is Yu et al.'s, CVPR 2018). What
+            a network learnt from few photos is a poor source of windows and bricks; the photo itself is a good one.
+        pasted_share: How much of what it pastes is mixed into the finest image, 0 to 1; not of its finest grain, which
+            the patches blur and the network draws. Two estimates that err apart are better than either. Without effect
+            under a prompt, and in training, where the network knows its photos better than any patch does.
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.
@@ -98,6 +104,8 @@ class SGENetConfig(PreTrainedConfig):
     noise_channels: int = 0
     noise_strength: float | int = 1.0
     error_estimation: bool = False
+    contextual_attention: bool = False
+    pasted_share: float | int = 0.0
     ignore_index: int = 255
     initializer_range: float = 0.02
     label_colors: list[list[int]] | None = None
@@ -158,6 +166,10 @@ class SGENetConfig(PreTrainedConfig):
         if self.noise_channels < 0:
             raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
         check_noise_strength(self.noise_strength)
+        if not 0 <= self.pasted_share <= 1:
+            raise ValueError(f"`pasted_share` is a share, from 0 to 1, got {self.pasted_share}.")
+        if self.pasted_share and not self.contextual_attention:
+            raise ValueError("`pasted_share` needs `contextual_attention=True`: without it nothing is pasted.")
         if self.confidence_evaluation and not self.semantic_guidance:
             raise ValueError(
                 "`confidence_evaluation=True` needs `semantic_guidance=True`: without SGIM there is nothing to "

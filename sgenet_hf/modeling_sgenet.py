@@ -4,7 +4,8 @@ The file reads in the order in which the data flows:
 
     photo, mask -> encoder -> context inference (CIM) -> per scale l = 4, 3, 2, 1:
         heads (Eq. 1) -> evaluation (SCEM, Eq. 4) -> guided inference (SGIM, Eq. 3; SGIM+, Eq. 5, 6) -> scale 0: heads
-    beside it, at scale 2: the error that is to be expected (not in the paper)
+    beside it, not in the paper: at scale 3 patches of the known part are pasted into the hole for the finer scales; at
+    scale 2 the error that is to be expected
 
 Symbols of the paper and their names here:
 
@@ -37,6 +38,10 @@ STRIDE = 2**COARSEST  # sides are padded to a multiple of this
 MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
 NEGATIVE_SLOPE = 0.2
 ERROR_SCALE = 2  # deep enough to know what is there, fine enough to know where
+ATTENTION_SCALE = 3  # has inferred what is there, and three scales still profit
+GRAIN = 3  # pixels: details that the network draws alone
+MAX_SOURCES = 2**14  # known cells to choose from, all those of 512x512 pixels; more are thinned
+PAIRS_AT_ONCE = 2**23  # of hole and known cells: a few times 32 MB
 
 
 @dataclass
@@ -74,6 +79,9 @@ class SGENetOutput(ModelOutput):
             the colours in each cell, in the units of `pixel_values` (127.5 times it in 8-bit values), at least 0.
             Outside the hole, and where a prompt asks for something else than what was there, it means nothing. None
             without `error_estimation`.
+        pasted (`torch.Tensor` of shape `(batch_size, 3, height, width)`, *optional*):
+            The photo with its hole filled by `contextual_attention` alone, in [-1, 1]: what the scales 2, 1 and 0 had
+            before them. Mid-grey (0) where there was nothing to paste. None without that part.
     """
 
     loss: torch.FloatTensor | None = None
@@ -83,6 +91,7 @@ class SGENetOutput(ModelOutput):
     confidences: tuple[torch.FloatTensor, ...] | None = None
     reliability_masks: tuple[torch.FloatTensor, ...] | None = None
     expected_error: torch.FloatTensor | None = None
+    pasted: torch.FloatTensor | None = None
 
     def at_scale(self, scale: int) -> SGENetScale:
         """Returns scale `scale` as the paper counts: 4 is the coarsest, 0 the finest.
@@ -135,10 +144,11 @@ class SGENetEncoder(nn.Module):
         )
         self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
 
-    def forward(self, photo_and_mask: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, photo_and_mask: torch.Tensor, deepest: int = COARSEST) -> list[torch.Tensor]:
+        """Levels 0 to `deepest`."""
         hidden_states = self.stem(photo_and_mask)
         skips = [hidden_states]
-        for downsampler, block in zip(self.downsamplers, self.blocks, strict=True):
+        for downsampler, block in zip(self.downsamplers[:deepest], self.blocks[:deepest], strict=True):
             hidden_states = block(downsampler(self.activation(hidden_states)))  # (B, C, h, w) -> (B, C', h/2, w/2)
             skips.append(hidden_states)
         return skips
@@ -352,6 +362,143 @@ def enlarge(hidden_states: torch.Tensor) -> torch.Tensor:
     return F.interpolate(hidden_states, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+class SGENetContextualAttention(nn.Module):
+    """Fills the hole with patches of the known part (not in the paper), for the finer scales to work from.
+
+    Each cell of 4x4 pixels in the hole becomes a weighted mean of known patches of 8x8 pixels, which overlap. The
+    weights are a softmax over two readings. *Similarity*: what scale 3 inferred for the cell against what it sees in
+    the known cells, as in contextual attention (Yu et al., CVPR 2018). *Repetition*: how well the known part matches
+    itself when it is shifted from the one cell to the other (statistics of offsets, He and Sun, ECCV 2012), which lets
+    a row of windows go on in step.
+    """
+
+    cell, patch = 4, 8  # pixels
+    overlap = 0.03  # of the grid: shifts by which less of the known part meets itself say nothing
+
+    def __init__(self, config: SGENetConfig):
+        super().__init__()
+        width, finer_width = config.widths[ATTENTION_SCALE], config.widths[ATTENTION_SCALE - 1]
+        # Rotations at the start: cosines of the features themselves.
+        self.similarity = nn.Conv2d(width, width, 1, bias=False)
+        self.repetition = nn.Conv2d(finer_width, finer_width, 1, bias=False)
+        # Of the softmax, for similarity and repetition. In hundreds, so that an optimiser's steps get somewhere.
+        self.sharpness = nn.Parameter(torch.full((2,), 0.2))
+        # How much of the pasted hole's features the decoder is shown, per channel of the levels 2, 1, 0. In tens.
+        self.gates = nn.ParameterList(
+            nn.Parameter(torch.full((config.widths[level], 1, 1), 0.03)) for level in (2, 1, 0)
+        )
+
+    def forward(
+        self,
+        photo: torch.Tensor,
+        mask: torch.Tensor,
+        hidden_states: torch.Tensor,
+        skip: torch.Tensor,
+        size: tuple[int, int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pastes over the hole.
+
+        Args:
+            photo: (B, 3, H, W), padded, 0 in the hole.
+            mask: 1 = hole, (B, 1, H, W).
+            hidden_states: The decoder's features of level 3.
+            skip: The encoder's features of level 2.
+            size: Height and width of the photo without padding.
+
+        Returns:
+            The pasted photo (B, 3, H, W), and for each photo 1 if it had a patch to paste, else 0, (B, 1, 1, 1).
+            Without one it stays as it is.
+        """
+        margin = (self.patch - self.cell) // 2
+        around = (margin,) * 4
+        hole, not_known = F.max_pool2d(mask, self.cell), mask.clone()
+        not_known[..., size[0] :, :] = 1
+        not_known[..., size[1] :] = 1
+        source = 1 - F.max_pool2d(F.pad(not_known, around, value=1), self.patch, stride=self.cell)  # whole patches
+        content = F.normalize(self.similarity(standardize(enlarge(hidden_states), source)).float(), dim=1)
+        texture = F.normalize(self.repetition(standardize(skip, source)).float(), dim=1)
+        repetition = self_match(texture, source, self.overlap)
+        patches = F.unfold(F.pad(photo, around, mode="replicate"), self.patch, stride=self.cell)  # (B, 3 * 64, h * w)
+        filled = [
+            self.paste(*sample)
+            for sample in zip(content, repetition, patches, hole.bool()[:, 0], source.bool()[:, 0], strict=True)
+        ]
+        # What blends in the hole are its own cells' patches: those around it end in its emptiness.
+        ramp = torch.sin(torch.pi * (torch.arange(self.patch, device=photo.device) + 0.5) / self.patch) ** 2
+        weights = hole.flatten(2) * (ramp[:, None] * ramp).flatten()[:, None]  # (B, 64, h * w)
+        padded = [side + 2 * margin for side in photo.shape[-2:]]
+        total, weight = (
+            F.fold(planes, padded, self.patch, stride=self.cell)[..., margin:-margin, margin:-margin]
+            for planes in (torch.stack(filled) * weights.repeat(1, 3, 1), weights)
+        )
+        pasted = torch.where(mask > 0, total / weight.clamp(min=1e-3), photo).to(photo.dtype)
+        return pasted, source.amax(dim=(2, 3), keepdim=True)
+
+    @torch.compiler.disable  # how many cells there are depends on the mask
+    def paste(
+        self,
+        content: torch.Tensor,
+        repetition: torch.Tensor,
+        patches: torch.Tensor,
+        hole: torch.Tensor,
+        source: torch.Tensor,
+    ) -> torch.Tensor:
+        """One photo's patches (3 * 64, h * w) with those of the cells in `hole` (h, w) replaced by means of those in
+        `source` (h, w). `content` (C, h, w) has unit vectors, `repetition` (2 h, 2 w) a value for each shift."""
+        wanted, known = hole.nonzero(), source.nonzero()
+        if not len(known):  # the parameters take part all the same: DDP needs that
+            return patches + 0 * (content.sum() + repetition.sum() + self.sharpness.sum()).to(patches.dtype)
+        if len(known) > MAX_SOURCES:  # at random: every n-th would drop columns, and with them phases of a pattern
+            order = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
+            known = known[order[:MAX_SOURCES].sort().values.to(known.device)]
+        sharp_similarity, sharp_repetition = 100 * self.sharpness
+        keys = content[:, known[:, 0], known[:, 1]]  # (C, K)
+        values = patches[:, known[:, 0] * hole.shape[1] + known[:, 1]].T  # (K, 3 * 64)
+        # With no shift in the middle of the table, a pair's place in it is the difference of two numbers.
+        table = (sharp_repetition * torch.fft.fftshift(repetition)).flatten()
+        width = repetition.shape[1]
+        to, middle = known[:, 0] * width + known[:, 1], table.numel() // 2 + width // 2
+        filled = []
+        for cells in wanted.split(max(1, PAIRS_AT_ONCE // len(known))):
+            start = cells[:, 0] * width + cells[:, 1] - middle
+            queries = sharp_similarity * content[:, cells[:, 0], cells[:, 1]].T  # (Q, C)
+            weights = table[to - start[:, None]] + (queries @ keys).float()  # (Q, K)
+            filled.append(weights.softmax(dim=1).to(values.dtype) @ values)
+        places = wanted[:, 0] * hole.shape[1] + wanted[:, 1]
+        return patches.index_copy(1, places, torch.cat(filled).T.to(patches.dtype))
+
+    def show(
+        self, skips: list[torch.Tensor], pasted: list[torch.Tensor], holes: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """The encoder's features with those of the pasted photo mixed in, in the hole, at levels 0 to 2."""
+        mixed = list(skips)
+        for level, gate in zip((2, 1, 0), self.gates, strict=True):
+            mixed[level] = skips[level] + holes[level] * (10 * gate) * (pasted[level] - skips[level])
+        return mixed
+
+
+def standardize(hidden_states: torch.Tensor, where: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
+    """Normalises each channel of (B, C, h, w) by its mean and deviation over the cells of `where` (B, 1, h, w)."""
+    values, where = hidden_states.float(), where.float()
+    count = where.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    centred = values - (values * where).sum(dim=(2, 3), keepdim=True) / count
+    variance = (centred.square() * where).sum(dim=(2, 3), keepdim=True) / count
+    return (centred * torch.rsqrt(variance + eps)).to(hidden_states.dtype)
+
+
+def self_match(vectors: torch.Tensor, where: torch.Tensor, least: float) -> torch.Tensor:
+    """Mean cosine between unit vectors (B, C, h, w) and themselves shifted, over the cells that both lie in `where`
+    (B, 1, h, w): (B, 2 h, 2 w), indexed by the shift, negative ones from the end; -1 where fewer than `least` of all
+    cells meet."""
+    where = where.to(vectors.dtype)
+    shape = [2 * side for side in vectors.shape[-2:]]  # room for every shift
+    spectrum, plane = torch.fft.rfft2(vectors * where, s=shape), torch.fft.rfft2(where, s=shape)
+    match = torch.fft.irfft2(spectrum.abs().square().sum(dim=1), s=shape)
+    count = torch.fft.irfft2(plane.abs().square(), s=shape)[:, 0].round()
+    enough = count >= max(1, least * where[0].numel())
+    return torch.where(enough, match / count.clamp(min=1), -1.0)
+
+
 class SGENetHeads(nn.Module):
     """Eq. 1: Y^l = h(phi^l) and S^l = g(phi^l). Linear: a tanh cannot reach the white skies of real photos."""
 
@@ -432,6 +579,12 @@ class SGENetPreTrainedModel(PreTrainedModel):
         elif isinstance(module, SGENetLearnedAffine):
             init.ones_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, SGENetContextualAttention):
+            init.orthogonal_(module.similarity.weight)
+            init.orthogonal_(module.repetition.weight)
+            init.constant_(module.sharpness, 0.2)
+            for gate in module.gates:
+                init.constant_(gate, 0.03)
 
 
 class SGENetModel(SGENetPreTrainedModel):
@@ -453,6 +606,7 @@ class SGENetModel(SGENetPreTrainedModel):
         self.steps = nn.ModuleList(SGENetGuidedInference(config, level) for level in range(COARSEST, 0, -1))
         self.evaluation = SGENetConfidenceEvaluation(config) if config.confidence_evaluation else None
         self.error_head = SGENetErrorHead(config) if config.error_estimation else None
+        self.contextual_attention = SGENetContextualAttention(config) if config.contextual_attention else None
         self.post_init()
 
     def forward(
@@ -504,9 +658,15 @@ class SGENetModel(SGENetPreTrainedModel):
         if isinstance(noise_strength, torch.Tensor):
             noise_strength = noise_strength.view(-1, 1, 1, 1)
         images, logits, confidences, reliabilities, expected_error = [], [], [], [], None
+        pasted, has_source = None, None
         for index, scale in enumerate(range(COARSEST, -1, -1)):
             size = scale_size(height, width, scale)
             image, scale_logits = self.heads[index](hidden_states)  # Eq. 1
+            if scale == 0 and pasted is not None and not self.training:
+                share = self.config.pasted_share * has_source * holes[0]
+                if prompt is not None:  # which may ask for what the photo does not have
+                    share = share * (1 - prompt.sum(dim=1, keepdim=True))
+                image = image + share * smooth(pasted - image, GRAIN)
             guidance, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
             reliability = None
             if self.evaluation is not None:  # Eq. 4
@@ -519,6 +679,13 @@ class SGENetModel(SGENetPreTrainedModel):
             confidences.append(confidence[..., : size[0], : size[1]])
             if scale == ERROR_SCALE and self.error_head is not None:
                 expected_error = self.error_head(hidden_states)[..., : size[0], : size[1]]
+            if scale == ATTENTION_SCALE and self.contextual_attention is not None:
+                pasted, has_source = self.contextual_attention(
+                    photo_and_mask[:, :3], hole_padded, hidden_states, skips[scale - 1], (height, width)
+                )
+                as_known = torch.cat([pasted, torch.zeros_like(hole_padded)], dim=1)
+                pasted_skips = self.encoder(as_known, deepest=ATTENTION_SCALE - 1)
+                skips = self.contextual_attention.show(skips, pasted_skips, [has_source * hole for hole in holes])
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
                 hidden_states = self.steps[index](
@@ -533,6 +700,7 @@ class SGENetModel(SGENetPreTrainedModel):
             confidences=tuple(confidences),
             reliability_masks=tuple(reliabilities) or None,
             expected_error=expected_error,
+            pasted=None if pasted is None else pasted[..., :height, :width],
         )
         return output if self._wants_dict(return_dict) else output.to_tuple()
 
@@ -617,6 +785,7 @@ class SGENetModel(SGENetPreTrainedModel):
             confidences=stack("confidences"),
             reliability_masks=None if self.evaluation is None else stack("reliability_masks"),
             expected_error=None if self.error_head is None else stack_one("expected_error", ERROR_SCALE),
+            pasted=None if self.contextual_attention is None else stack_one("pasted", 0),
         )
 
 

@@ -42,7 +42,7 @@ from .image_processing_sgenet import (
     shrink_without_leak,
 )
 from .masks import grow_mask
-from .modeling_sgenet import ERROR_SCALE, SGENetModel, scale_size
+from .modeling_sgenet import ATTENTION_SCALE, ERROR_SCALE, SGENetModel, scale_size
 from .photos import Photo, SizeError, load_labels, load_mask, load_photo
 from .regions import (
     Box,
@@ -88,6 +88,8 @@ class ScaleView:
         expected_error: float32 (h, w), how far from the truth the finished fill is expected to be, in 8-bit values;
             only meant in the hole, only at scale 2; `None` elsewhere, under a semantic prompt and for networks without
             error estimation.
+        pasted: the photo with the hole filled from the known part alone, which is what the finer scales start from;
+            only at scale 3; `None` elsewhere and for networks without contextual attention.
     """
 
     level: int
@@ -96,6 +98,7 @@ class ScaleView:
     confidence: np.ndarray
     reliability: np.ndarray | None
     expected_error: np.ndarray | None = None
+    pasted: Image.Image | None = None
 
 
 @dataclass
@@ -592,15 +595,16 @@ class Inpainter:
             if reliability_masks is not None:
                 reliability = reliability_masks[place][inside][0].float().cpu().numpy() > 0.5
             errors = expected if level == ERROR_SCALE else None
-            pixels = np.rint(self.processor.to_pixels(output.images[place][inside])).astype(np.uint8)
+            pasted = getattr(output, "pasted", None) if level == ATTENTION_SCALE else None
             scales.append(
                 ScaleView(
                     level=level,
-                    image=Image.fromarray(pixels),
+                    image=self._picture(output.images[place][inside]),
                     labels=logits[place][inside].argmax(dim=0).cpu().numpy(),
                     confidence=confidences[place][inside][0].float().cpu().numpy(),
                     reliability=reliability,
                     expected_error=errors[inside][0].float().cpu().numpy() * 127.5 if errors is not None else None,
+                    pasted=self._picture(pasted[index, :, :height, :width]) if pasted is not None else None,
                 )
             )
         counted = core if (core := grow_mask(own, -SCORE_BAND)).any() else own
@@ -608,6 +612,10 @@ class Inpainter:
         cells = next((view.expected_error for view in scales if view.expected_error is not None), None)
         error = None if cells is None else mean_in_hole(cells, own)
         return RegionFill(pixels_of_fill, scales, confidence, error, _pixels_of(job, region))
+
+    def _picture(self, planes: torch.Tensor) -> Image.Image:
+        """A drawing (3, h, w) of the network as a picture."""
+        return Image.fromarray(np.rint(self.processor.to_pixels(planes)).astype(np.uint8))
 
     def _paste(self, pixels: np.ndarray, job: Job, region: Region, fill: RegionFill) -> None:
         """Enlarges a fill to the photo's resolution and writes it where the full-size mask says so."""

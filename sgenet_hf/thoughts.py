@@ -170,6 +170,8 @@ def scale_drawings(result: InpaintingResult, place: int, palette: np.ndarray) ->
         error = np.where(hole, scale.expected_error, 0)  # of the known part it knows nothing
         note = f"bright is 0, dark {ERROR_SHOWN} of 255 or more"
         yield "Expected error", note, data_uri(confidence_heat_map(1 - error / ERROR_SHOWN))
+    if scale.pasted is not None:
+        yield "Pasted", "from the known part, for the scales below", data_uri(scale.pasted, Image.Resampling.LANCZOS)
 
 
 def show_scale(result: InpaintingResult, place: int, palette: np.ndarray) -> str:

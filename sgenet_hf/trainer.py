@@ -30,7 +30,7 @@ from .training_arguments import MEASURED, Arguments, LossArguments, RunArguments
 logger = logging.getLogger("train")
 
 # Settings of SGE-Net that add parts to a trained network without changing the others.
-ADDED_PARTS = ("noise_channels", "error_estimation")
+ADDED_PARTS = ("noise_channels", "error_estimation", "contextual_attention")
 
 
 class Progress:
@@ -60,6 +60,7 @@ class Trainer:
             self.generator.to(memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.refuse_idle_prompts()
+        self.refuse_idle_pasted_weight()
         self.features = load_perceptual(arguments.loss, accelerator.device)
         self.reader = load_reader(arguments, accelerator.device)
         self.labeller = load_labeller(
@@ -95,6 +96,17 @@ class Trainer:
         guided = getattr(self.generator.config, "semantic_guidance", False)
         if self.arguments.data.counterfactual_share and not guided:
             raise ValueError("Prompts do not guide this network (Base-Net): leave out counterfactual_share.")
+
+    def refuse_idle_pasted_weight(self) -> None:
+        """What judges the pasted photo needs one.
+
+        Raises:
+            ValueError: If the network pastes nothing.
+        """
+        if self.arguments.loss.pasted_weight and not getattr(self.generator.config, "contextual_attention", False):
+            raise ValueError(
+                "pasted_weight judges what contextual_attention pastes: give --contextual_attention true."
+            )
 
     def make_generator(self) -> PreTrainedModel:
         """The network to train."""
@@ -277,6 +289,7 @@ class Trainer:
             | self.read_back_term(output, batch)
             | self.prompt_style_term(output, batch)
             | self.error_term(output, batch)
+            | self.pasted_term(output, batch)
         )
 
     def fill(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -392,6 +405,16 @@ class Trainer:
         judged = batch["mask"] * (1 - batch["rewritten"])
         return {"error": losses.error_estimation_loss(output.expected_error, error, judged)}
 
+    def pasted_term(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What contextual attention pastes should be near the truth in each of its cells; beyond the paper."""
+        if output.get("pasted") is None or self.arguments.loss.pasted_weight == 0:
+            return {}
+        target = batch["pixel_values"]
+        pasted = losses.shrink_image(torch.where(batch["rewritten"] > 0, target, output.pasted.float()), 2)
+        return {
+            "pasted": losses.reconstruction_loss(pasted, target, batch["mask"], 2, self.arguments.loss.hole_weight)
+        }
+
     def adversarial_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 8 from the generator's side, and feature matching."""
         options = self.arguments.loss
@@ -498,6 +521,8 @@ def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTr
     """
     folder = weights_folder(start)
     before = network.config_class.from_pretrained(folder)
+    if given.get("contextual_attention") is False:
+        given = {"pasted_share": 0} | given
     config = network.config_class(**{**before.to_dict(), **given})
     options = {"dtype": torch.float32, "ignore_mismatched_sizes": before.num_labels != config.num_labels}
     before_parts = {name: getattr(before, name) for name in ADDED_PARTS if hasattr(before, name)}
@@ -611,7 +636,7 @@ def load_labeller(name_or_path: str | None, spec: DatasetSpec, device: torch.dev
 def term_weights(options: LossArguments) -> dict[str, float]:
     """Eq. 10's coefficients by the names of the terms."""
     names = "reconstruction segmentation perceptual style adversarial feature_matching edge_adversarial"
-    names += " read_back prompt_style error"
+    names += " read_back prompt_style error pasted"
     return {name: getattr(options, f"{name}_weight") for name in names.split()}
 
 

@@ -95,6 +95,7 @@ class ModelArguments:
     first_reliability: str | None = None
     noise_channels: int | None = None
     error_estimation: bool | None = None
+    contextual_attention: bool | None = None
     initialize_from: str | None = field(
         default=None, metadata={"help": "Start from these weights: a model folder, or a checkpoint of another run."}
     )
@@ -139,6 +140,7 @@ class LossArguments:
         },
     )
     error_weight: float = field(default=1.0, metadata={"help": "Of the head that error_estimation adds."})
+    pasted_weight: float = field(default=0.0, metadata={"help": "Of what contextual_attention pastes, in 4x4 cells."})
     adversarial_start: float = field(default=0.2, metadata={"help": "Share of the run after which Eq. 8 begins."})
     perceptual_weights: str | None = field(
         default=None, metadata={"help": "VGG weights: .safetensors file or Hub id."}

@@ -69,7 +69,9 @@ def tiny_config():
     """The smallest configuration that has every part of the network."""
     from sgenet_hf import SGENetConfig
 
-    return SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, noise_channels=2, error_estimation=True)
+    return SGENetConfig(
+        widths=(4, 8, 8, 16, 16), num_labels=4, noise_channels=2, error_estimation=True, contextual_attention=True
+    )
 
 
 @pytest.fixture
@@ -87,7 +89,9 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    config = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, noise_channels=2, error_estimation=True)
+    config = SGENetConfig(
+        widths=(4, 8, 8, 16, 16), num_labels=4, noise_channels=2, error_estimation=True, contextual_attention=True
+    )
     SGENetModel(config).save_pretrained(folder)
     SGENetImageProcessor().save_pretrained(folder)
     return folder

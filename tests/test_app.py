@@ -564,12 +564,13 @@ def test_painting_and_filling_shows_result_and_five_scales(visitor, files, photo
     for level, scale in zip((4, 3, 2, 1, 0), scales.all(), strict=True):
         titles = [caption.split("\n")[0] for caption in scale.locator("figcaption").all_inner_texts()]
         changed = [] if level == 4 else ["Changed its mind"]
-        expected = ["Expected error"] if level == 2 else []
+        expected = {3: ["Pasted"], 2: ["Expected error"]}.get(level, [])
         assert titles == ["Image", "Segmentation", "Confidence", "Reliability", *changed, *expected]
-        drawings = scale.locator("img").all()
+        drawings = scale.locator("img:not([alt*='Pasted'])").all()
         sizes = {picture(drawing.get_attribute("src")).size for drawing in drawings}
         assert sizes == {(-(-288 // 2**level), -(-240 // 2**level))}
         assert all(drawing.evaluate("image => image.naturalWidth") > 0 for drawing in drawings)
+    assert picture(scales.nth(1).locator("img[alt*='Pasted']").get_attribute("src")).size == (288, 240)
     assert "shown, not used" in scales.nth(4).inner_text()
     assert page.locator("#thoughts .legend li").count() >= 1
     assert "white is unreliable" in page.locator("#thoughts").inner_text()
@@ -794,8 +795,8 @@ def test_the_page_fits_narrow_and_wide_screens(visitor, files):
         page.set_viewport_size({"width": width, "height": 800})
         visitor.settle()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        # The player, four of scale 4, five of each other scale, and the expected error of scale 2.
-        assert page.locator("#thoughts .frame").count() == 26
+        # The player, four of scale 4, five of each other scale, what was pasted, and the expected error of scale 2.
+        assert page.locator("#thoughts .frame").count() == 27
         scales = page.locator("#thoughts .scale")
         for index in range(scales.count()):
             scales.nth(index).evaluate("scale => scale.scrollIntoView({ inline: 'start' })")

@@ -111,7 +111,9 @@ def test_all_scales(run, folder, tiny_checkpoint, photo, hole):
     assert status == 0
     kinds = ("confidence", "image", "reliability", "segmentation")
     names = [f"scale-{level}-{kind}.png" for level in range(5) for kind in kinds]
-    assert files(folder / "all" / "a") == sorted([*names, "scale-2-expected-error.png", "scales.json"])
+    assert files(folder / "all" / "a") == sorted(
+        [*names, "scale-2-expected-error.png", "scale-3-pasted.png", "scales.json"]
+    )
     facts = json.loads((folder / "all/a/scales.json").read_text())
     assert facts["region"] == [0, 0, 96, 80] and facts["classes"]["3"] == "LABEL_3"
     result = Inpainter(tiny_checkpoint, device="cpu")(photo, hole)
@@ -341,7 +343,7 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
         "GFLOP",
         "3 LABEL_3",
         "hole_quantile",
-        "expected error; noise",
+        "contextual attention, share 0; expected error; noise",
         "no LICENSE",
     ):
         assert expected in said
@@ -394,9 +396,11 @@ def test_a_name_of_nothing_is_said_without_asking_the_hub(capsys):
     assert len(said.splitlines()) == 1
 
 
-def test_flop_are_twice_the_multiplications(tiny_model):
+def test_flop_are_twice_the_multiplications(tiny_config):
     from sgenet_hf.cli import count_flop
 
+    tiny_config.contextual_attention = False  # whose pairs of cells grow with the square of the area
+    tiny_model = SGENetModel(tiny_config).eval()
     small, large = count_flop(tiny_model, 64), count_flop(tiny_model, 128)
     assert small > 2 * 64 * 64 * tiny_model.encoder.stem.weight.numel()  # the first layer alone
     assert large == 4 * small

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
-from sgenet_hf.modeling_sgenet import instance_norm, lattice_noise, masked_quantile, smooth
+from sgenet_hf.modeling_sgenet import instance_norm, lattice_noise, masked_quantile, self_match, smooth
 
 
 TINY = {"widths": (4, 8, 8, 16, 16), "num_labels": 4}
@@ -22,6 +22,10 @@ def tiny(**options) -> SGENetModel:
             if "bias_net.2.weight" in name or "segmentation.weight" in name or "conv2.weight" in name:
                 parameter.normal_(std=0.2)
     return model
+
+
+def attentive(**options) -> SGENetModel:
+    return tiny(contextual_attention=True, **options)
 
 
 def photo_and_hole(height=64, width=64, batch_size=2):
@@ -287,7 +291,7 @@ def test_presets_keep_their_promise(preset, limit):
 
 
 def test_parameters_survive_save_and_load_bit_for_bit(tmp_path):
-    model, (photo, hole) = tiny(), photo_and_hole()
+    model, (photo, hole) = tiny(noise_channels=2, contextual_attention=True), photo_and_hole()
     model.to(memory_format=torch.channels_last).save_pretrained(tmp_path)
     for auto in (AutoModel, AutoModelForImageToImage, SGENetModel):
         loaded = auto.from_pretrained(tmp_path)
@@ -327,18 +331,18 @@ def test_another_number_of_classes_keeps_the_rest(tmp_path):
 
 @torch.no_grad()
 def test_bfloat16_and_channels_last_agree_with_float32():
-    model, (photo, hole) = tiny(), photo_and_hole()
+    model, (photo, hole) = attentive(), photo_and_hole()
     expected = model(photo, hole)
     channels_last = model.to(memory_format=torch.channels_last)(photo.to(memory_format=torch.channels_last), hole)
     torch.testing.assert_close(channels_last.images[-1], expected.images[-1], rtol=1e-3, atol=1e-4)
     half = model.to(torch.bfloat16)(photo.bfloat16(), hole.bfloat16())
     assert half.composite.dtype == torch.bfloat16
-    difference = (half.images[0].float() - expected.images[0]).abs().mean()
-    assert difference < 0.05 * expected.images[0].abs().mean()
+    for ours, theirs in ((half.images[0], expected.images[0]), (half.pasted, expected.pasted)):
+        assert (ours.float() - theirs).abs().mean() < 0.05 * theirs.abs().mean()
 
 
 def test_activation_checkpointing_changes_no_gradient():
-    model, (photo, hole) = tiny(noise_channels=2, error_estimation=True).train(), photo_and_hole()
+    model, (photo, hole) = attentive(noise_channels=2, error_estimation=True).train(), photo_and_hole()
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
@@ -352,9 +356,12 @@ def test_activation_checkpointing_changes_no_gradient():
 
 
 @torch.no_grad()
-def test_compile_traces_the_whole_network():
+def test_compile_traces_the_whole_network_but_for_contextual_attention():
     model, (photo, hole) = tiny(noise_channels=2, error_estimation=True), photo_and_hole()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
+    model = attentive()  # the number of cells depends on the mask: that part runs as it is
+    compiled = torch.compile(model, backend="eager")
     torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
 
 
@@ -461,3 +468,148 @@ def test_noise_gives_a_smooth_hole_texture_and_nothing_else():
     noisy.config.noise_strength = 1
     noisy.train()
     assert not torch.equal(noisy(photo, hole).composite, noisy(photo, hole).composite), "training sees ever new noise"
+
+
+# Contextual attention ------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_self_match_is_the_mean_product_over_every_shift():
+    vectors = torch.nn.functional.normalize(torch.randn(1, 3, 5, 6), dim=1)
+    where = (torch.rand(1, 1, 5, 6) > 0.3).float()
+    match = self_match(vectors, where, least=0.1)
+    for down in range(-4, 5):
+        for right in range(-5, 6):
+            pairs = [
+                (vectors[0, :, row, column] @ vectors[0, :, row + down, column + right]).item()
+                for row in range(5)
+                for column in range(6)
+                if 0 <= row + down < 5 and 0 <= column + right < 6
+                if where[0, 0, row, column] and where[0, 0, row + down, column + right]
+            ]
+            expected = sum(pairs) / len(pairs) if len(pairs) >= 3 else -1
+            assert match[0, down, right].item() == pytest.approx(expected, abs=1e-5)
+
+
+@torch.no_grad()
+def test_repetition_continues_a_pattern_in_step():
+    columns = torch.arange(128)
+    stripes = torch.where(columns % 24 < 12, 0.8, -0.8).expand(1, 3, 128, 128).clone()
+    hole = torch.zeros(1, 1, 128, 128)
+    hole[..., 40:88, 40:88] = 1
+    attention = attentive().contextual_attention
+    attention.sharpness.copy_(torch.tensor([0.0, 1.0]))
+    level_2 = stripes[:, :1, ::4, ::4].repeat(1, 8, 1, 1)
+    level_3 = torch.zeros(1, 16, 16, 16)
+    pasted, has_source = attention(stripes.masked_fill(hole > 0, 0), hole, level_3, level_2, (128, 128))
+    assert torch.equal(pasted[hole.expand_as(pasted) == 0], stripes[hole.expand_as(pasted) == 0])
+    assert (pasted - stripes).abs().max() < 0.05 and has_source.all()
+
+
+@torch.no_grad()
+def test_similarity_pastes_what_scale_3_inferred():
+    photo, hole = torch.full((1, 3, 128, 128), -0.5), torch.zeros(1, 1, 128, 128)
+    photo[:, 0, :, 64:] = 0.5  # two materials; the hole lies on their border
+    hole[..., 40:88, 40:88] = 1
+    attention = attentive().contextual_attention
+    attention.sharpness.copy_(torch.tensor([1.0, 0.0]))
+    inferred = torch.ones(1, 16, 16, 16)
+    inferred[:, ::2, :, 8:] = -1
+    swapped = inferred.clone()
+    swapped[:, :, 5:11, 5:11] *= torch.where(torch.arange(16) % 2 == 0, -1.0, 1.0)[None, :, None, None]
+    for level_3, left, right in ((inferred, -0.5, 0.5), (swapped, 0.5, -0.5)):
+        pasted, _ = attention(photo.masked_fill(hole > 0, 0), hole, level_3, torch.randn(1, 8, 32, 32), (128, 128))
+        assert pasted[0, 0, 60:70, 46:54].mean() == pytest.approx(left, abs=0.1)
+        assert pasted[0, 0, 60:70, 74:82].mean() == pytest.approx(right, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (7, 13), (257, 130)])
+@torch.no_grad()
+def test_contextual_attention_keeps_the_contract(size, monkeypatch):
+    model, (photo, hole) = attentive(), photo_and_hole(*size)
+    output = model(photo, hole)
+    known = (hole == 0).expand_as(photo)
+    assert output.pasted.shape == photo.shape and output.pasted.isfinite().all()
+    assert torch.equal(output.pasted[known], photo[known]) and torch.equal(output.composite[known], photo[known])
+    poisoned = photo.masked_fill(~known, torch.nan)
+    assert torch.equal(model(poisoned, hole).composite, output.composite)
+    alone = model(photo[1:], hole[1:])
+    torch.testing.assert_close(alone.composite, output.composite[1:], atol=1e-4, rtol=1e-4)
+    monkeypatch.setattr(modeling_sgenet, "PAIRS_AT_ONCE", 100)
+    torch.testing.assert_close(model(photo, hole).pasted, output.pasted)
+    monkeypatch.setattr(modeling_sgenet, "MAX_SOURCES", 20)
+    thinned = model(photo, hole).pasted
+    assert thinned.isfinite().all() and torch.equal(thinned[known], photo[known])
+
+
+@torch.no_grad()
+def test_only_patches_that_lie_in_the_photo_are_pasted():
+    photo, hole = torch.rand(1, 3, 70, 90), torch.zeros(1, 1, 70, 90)
+    hole[..., 8:66, 8:86] = 1  # in the frame that is left no whole patch fits, unless padding below and right counts
+    pasted = attentive()(photo, hole).pasted
+    assert not pasted[hole.expand_as(photo) > 0].any()
+
+
+@torch.no_grad()
+def test_photos_of_several_sizes_are_pasted_as_if_alone():
+    model, (photo, hole) = attentive(), photo_and_hole(80, 100)
+    pixel_mask = torch.zeros(2, 80, 100, dtype=torch.long)
+    pixel_mask[0], pixel_mask[1, :50, :33] = 1, 1
+    together = model(photo, hole, pixel_mask=pixel_mask).pasted
+    alone = model(photo[1:, :, :50, :33], hole[1:, :, :50, :33]).pasted
+    assert torch.equal(together[1:, :, :50, :33], alone) and not together[1, :, 50:].any()
+
+
+@torch.no_grad()
+def test_a_prompt_says_what_is_pasted():
+    model, (photo, hole) = attentive(), photo_and_hole()
+    told = [model(photo, hole, torch.where(hole[:, 0] > 0, name, -1)).pasted for name in (1, 2)]
+    assert not torch.allclose(*told)
+
+
+@torch.no_grad()
+def test_contextual_attention_shows_at_the_scales_below_it():
+    model, (photo, hole) = attentive(), photo_and_hole()
+    plain = tiny()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    for scale, changed in ((4, False), (3, False), (2, True), (1, True), (0, True)):
+        images = [network(photo, hole).at_scale(scale).image for network in (model, plain)]
+        assert torch.equal(*images) != changed
+    for gate in model.contextual_attention.gates:
+        gate.zero_()
+    torch.testing.assert_close(model(photo, hole).composite, plain(photo, hole).composite)
+
+
+@pytest.mark.parametrize("holed", [0, 1])
+@torch.no_grad()
+def test_nothing_to_paste_from_or_into_is_no_trouble(holed):
+    photo, hole = torch.rand(2, 3, 64, 64), torch.full((2, 1, 64, 64), float(holed))
+    model, plain = attentive(pasted_share=0.5), tiny()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    output = model(photo, hole)
+    assert torch.equal(output.pasted, photo * (1 - holed))
+    torch.testing.assert_close(output.composite, plain(photo, hole).composite)
+
+
+@torch.no_grad()
+def test_a_share_of_what_was_pasted_joins_the_finest_image_without_its_grain():
+    photo, hole = photo_and_hole(128, 128)
+    drawn, mixed = (attentive(pasted_share=share)(photo, hole) for share in (0, 0.5))
+    for scale in range(5):
+        assert torch.equal(drawn.at_scale(scale).image, mixed.at_scale(scale).image) != (scale == 0)
+    expected = drawn.images[-1] + 0.5 * hole * smooth(drawn.pasted - drawn.images[-1], 3)
+    torch.testing.assert_close(mixed.images[-1], expected)
+    assert torch.equal(mixed.composite[hole.expand_as(photo) == 0], photo[hole.expand_as(photo) == 0])
+    prompt = torch.full((2, 128, 128), -1)
+    prompt[:, :, :64] = 1
+    drawn, mixed = (attentive(pasted_share=share)(photo, hole, prompt).images[-1] for share in (0, 0.5))
+    assert torch.equal(drawn[..., :64], mixed[..., :64]) and not torch.equal(drawn, mixed)
+
+
+def test_contextual_attention_learns_from_the_fill():
+    model, (photo, hole) = attentive().train(), photo_and_hole(batch_size=3)
+    hole[2] = 1  # nothing to learn from here, and nothing to break
+    hole[0] = torch.nn.functional.interpolate((torch.rand(1, 1, 8, 8) > 0.8).float(), size=(64, 64))[0].roll(3, 2)
+    (model(photo, hole).composite - photo).abs().mean().backward()
+    for name, parameter in model.contextual_attention.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, name

@@ -73,6 +73,12 @@ def test_the_expected_error_is_said_and_drawn(result):
     assert "bright is 0, dark 64 of 255 or more" in show_thoughts(result, class_palette(2))
 
 
+def test_what_was_pasted_is_drawn(result):
+    assert "Pasted" not in show_thoughts(result, class_palette(2))
+    result.scales[0].pasted = result.scales[0].image
+    assert "from the known part" in show_thoughts(result, class_palette(2))
+
+
 def test_nothing_filled_means_nothing_thought(tiny_model, photo):
     result = Inpainter(tiny_model)(photo, np.zeros((80, 96), bool))
     assert classes_in_hole(result) == [] and show_thoughts(result, class_palette(4)) == ""

@@ -47,6 +47,8 @@ mask_mix: [boxes=1, free_form=1]
 prompt_share: 0.5
 noise_channels: 2
 error_estimation: true
+contextual_attention: true
+pasted_weight: 0.5
 widths: [4, 8, 8, 16, 16]
 adversarial_weight: 0.05
 feature_matching_weight: 1.0
@@ -536,6 +538,33 @@ def test_prompts_for_a_network_that_takes_none_are_refused(tmp_path):
         Trainer(arguments, Accelerator(cpu=True))
 
 
+def test_a_pasted_weight_without_anything_pasted_is_refused(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY_RUN)
+    options = ["--output_dir", str(tmp_path), "--contextual_attention", "false"]
+    with pytest.raises(ValueError, match="give --contextual_attention true"):
+        Trainer(parse_arguments([str(tmp_path / "tiny.yaml"), *options]), Accelerator(cpu=True))
+
+
+def test_what_is_pasted_is_judged_in_the_hole_and_not_where_it_was_asked_to_differ(prompted):
+    trainer, batch = prompted
+    output = trainer.run_generator(batch)
+    assert (trainer.pasted_term(output, batch)["pasted"] > 0).all()
+    told = dict(batch, rewritten=batch["mask"])
+    assert not trainer.pasted_term(output, told)["pasted"].any()
+    output.pasted = batch["pixel_values"]
+    assert not trainer.pasted_term(output, batch)["pasted"].any()
+
+
+def test_attention_can_be_left_out_of_weights_that_have_a_share_of_it(prompted, tmp_path):
+    trainer, _ = prompted
+    trainer.generator.config.pasted_share = 0.5
+    trainer.generator.save_pretrained(tmp_path / "shared")
+    trainer.arguments.model.initialize_from = str(tmp_path / "shared")
+    assert build_generator(trainer.arguments).config.pasted_share == 0.5
+    trainer.arguments.model.contextual_attention = False
+    assert build_generator(trainer.arguments).contextual_attention is None
+
+
 def test_another_number_of_noise_planes_is_refused(prompted, tmp_path):
     trainer, _ = prompted
     trainer.generator.save_pretrained(tmp_path / "noisy")
@@ -554,7 +583,7 @@ def test_new_parts_join_the_weights_to_start_from(prompted, tmp_path):
     assert all(torch.equal(after[name], value) for name, value in before.items())
     new = set(after) - set(before)
     assert {name.split(".")[-2] for name in new if name.startswith("steps.")} == {"noise"}
-    assert all(name.startswith(("error_head.", "steps.")) for name in new)
+    assert all(name.startswith(("contextual_attention.", "error_head.", "steps.")) for name in new)
     assert trainer.reader is not trainer.generator and trainer.reader.error_head is None
 
 
@@ -599,6 +628,8 @@ def test_reading_back_teaches_what_was_asked(prompted):
     ],
 )
 def test_prompts_without_what_they_need_are_refused(options, message, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(re.sub("(widths|noise_channels|error_estimation): .*\n", "", TINY_RUN))
+    (tmp_path / "tiny.yaml").write_text(
+        re.sub("(widths|noise_channels|error_estimation|contextual_attention|pasted_weight): .*\n", "", TINY_RUN)
+    )
     with pytest.raises(ValueError, match=message):
         parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path), *options])
