@@ -572,7 +572,7 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="FACTOR",
         help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the "
-        "checkpoint's; street: 0.5)",
+        "checkpoint's; street: 0.7)",
     )
     parser.add_argument(
         "--max-expected-error",

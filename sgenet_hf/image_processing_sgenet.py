@@ -251,7 +251,10 @@ def fit_mask(mask: np.ndarray, photo: Photo, resize: bool = False) -> np.ndarray
 def hole_warning(mask: np.ndarray, max_hole_ratio: float = 0.95) -> str | None:
     """Says so if nearly everything is hole, the usual sign of an inverted mask."""
     if (ratio := mask.mean()) > max_hole_ratio:
-        return f"{ratio:.0%} of the photo is hole. If the mask is black where the hole is, use invert_mask=True."
+        return (
+            f"{ratio:.0%} of the photo is hole. If the mask is black where the hole is, invert it "
+            "(invert_mask=True, --invert-mask)."
+        )
     return None
 
 

@@ -530,7 +530,8 @@ class SGENetErrorHead(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = self.conv1(self.activation(hidden_states.detach()))
         hidden_states = self.conv2(self.activation(hidden_states))
-        return F.softplus(self.out(self.activation(hidden_states)).float() - 1.5)  # starts at .2, a common error
+        error = F.softplus(self.out(self.activation(hidden_states)).float() - 1.5)  # starts at .2, a common error
+        return error.clamp(max=2)  # no two colours are further apart
 
 
 class SGENetPreTrainedModel(PreTrainedModel):

@@ -280,7 +280,7 @@ class Inpainter:
         self.model.to(memory_format=torch.channels_last)
         self.inputs = inspect.signature(self.model.forward).parameters
         names: Any = self.model.config.id2label  # empty for GatedConv and EdgeConnect
-        self.classes = {int(index): str(name) for index, name in names.items()}
+        self.classes = dict(sorted((int(index), str(name)) for index, name in names.items()))
         if isinstance(segmenter, str | os.PathLike):
             segmenter = Segmenter(segmenter, self.model.device)
         self.segmenter = segmenter
@@ -355,7 +355,7 @@ class Inpainter:
             feather: width in pixels of a band around the hole in which fill and photo blend. 0 leaves every known
                 pixel bit for bit as it was.
             noise_strength: how much texture the fill shows, for networks with noise: 0 the smoothest, nearest to the
-                truth on average, 1 as trained, at most 2; by default the checkpoint's (`street`: 0.5).
+                truth on average, 1 as trained, at most 2; by default the checkpoint's (`street`: 0.7).
 
         Raises:
             FileNotFoundError: no such photo, mask or prompt.
