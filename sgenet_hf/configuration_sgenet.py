@@ -133,7 +133,8 @@ class SGENetConfig(PreTrainedConfig):
 
     @classmethod
     def small(cls, **overrides) -> "SGENetConfig":
-        """The bundled size: at most 16 GFLOP (2 x MAC) at 256x256, for CPUs and the free Space."""
+        """The bundled size: at most 16 GFLOP (2 x MAC) at 256x256 without contextual attention, for CPUs and the free
+        Space."""
         return cls(**overrides)
 
     @classmethod

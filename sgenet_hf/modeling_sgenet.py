@@ -372,7 +372,8 @@ class SGENetContextualAttention(nn.Module):
     a row of windows go on in step.
     """
 
-    cell, patch = 4, 8  # pixels
+    cell = 2 ** (ATTENTION_SCALE - 1)  # pixels: those of the next finer scale
+    patch = 2 * cell
     overlap = 0.03  # of the grid: shifts by which less of the known part meets itself say nothing
 
     def __init__(self, config: SGENetConfig):

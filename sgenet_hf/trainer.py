@@ -21,7 +21,7 @@ from .configuration_sgenet import SGENetConfig
 from .data import DatasetSpec, InpaintingDataset, class_counts, class_textures, dataset_spec
 from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
-from .modeling_sgenet import COARSEST, SGENetModel
+from .modeling_sgenet import ATTENTION_SCALE, COARSEST, SGENetModel
 from .perceptual import PerceptualFeatures, mean_activations
 from .segmenters import Segmenter
 from .training_arguments import MEASURED, Arguments, LossArguments, RunArguments
@@ -409,11 +409,10 @@ class Trainer:
         """What contextual attention pastes should be near the truth in each of its cells; beyond the paper."""
         if output.get("pasted") is None or self.arguments.loss.pasted_weight == 0:
             return {}
-        target = batch["pixel_values"]
-        pasted = losses.shrink_image(torch.where(batch["rewritten"] > 0, target, output.pasted.float()), 2)
-        return {
-            "pasted": losses.reconstruction_loss(pasted, target, batch["mask"], 2, self.arguments.loss.hole_weight)
-        }
+        target, scale = batch["pixel_values"], ATTENTION_SCALE - 1  # the cells that are pasted
+        pasted = losses.shrink_image(torch.where(batch["rewritten"] > 0, target, output.pasted.float()), scale)
+        hole_weight = self.arguments.loss.hole_weight
+        return {"pasted": losses.reconstruction_loss(pasted, target, batch["mask"], scale, hole_weight)}
 
     def adversarial_terms(self, output: ModelOutput, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Eq. 8 from the generator's side, and feature matching."""
