@@ -61,6 +61,7 @@ class Trainer:
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval().to(accelerator.device)
         self.refuse_idle_prompts()
         self.refuse_idle_pasted_weight()
+        self.refuse_unsound_gradients()
         self.features = load_perceptual(arguments.loss, accelerator.device)
         self.reader = load_reader(arguments, accelerator.device)
         self.labeller = load_labeller(
@@ -107,6 +108,26 @@ class Trainer:
             raise ValueError(
                 "pasted_weight judges what contextual_attention pastes: give --contextual_attention true."
             )
+
+    def refuse_unsound_gradients(self) -> None:
+        """Some convolutions must not learn in bfloat16 on a CPU.
+
+        Of torch's channels-last kernel (seen in 2.13 with AVX-512): where the dilation is above 1 and the input
+        channels are no multiple of 16, the gradient of the weights holds memory that was never written, often finite.
+
+        Raises:
+            ValueError: If the network has such a convolution and would learn so.
+        """
+        accelerator = self.accelerator
+        on_cpu, in_bfloat16 = accelerator.device.type == "cpu", accelerator.mixed_precision == "bf16"
+        if not (on_cpu and in_bfloat16 and self.arguments.run.channels_last):
+            return
+        for name, layer in self.generator.named_modules():
+            if isinstance(layer, torch.nn.Conv2d) and max(layer.dilation) > 1 and layer.in_channels % 16:
+                raise ValueError(
+                    f"On a CPU under bf16 {name} would learn from gradients that are not its own (a fault of torch's "
+                    "channels-last kernel): give --channels_last false, or --mixed_precision no."
+                )
 
     def make_generator(self) -> PreTrainedModel:
         """The network to train."""

@@ -538,6 +538,17 @@ def test_prompts_for_a_network_that_takes_none_are_refused(tmp_path):
         Trainer(arguments, Accelerator(cpu=True))
 
 
+def test_dilated_convolutions_whose_gradients_a_cpu_gets_wrong_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(TINY_RUN)
+    odd = ["--output_dir", str(tmp_path), "--widths", "4", "8", "8", "16", "24"]
+    monkeypatch.setattr(Accelerator, "mixed_precision", "bf16")
+    accelerator = Accelerator(cpu=True)
+    with pytest.raises(ValueError, match="context_inference.* give --channels_last false"):
+        Trainer(parse_arguments([str(tmp_path / "tiny.yaml"), *odd]), accelerator)
+    for well in ([*odd, "--channels_last", "false"], [*odd[:-1], "16", "--error_estimation", "false"]):
+        Trainer(parse_arguments([str(tmp_path / "tiny.yaml"), *well]), accelerator)
+
+
 def test_a_pasted_weight_without_anything_pasted_is_refused(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY_RUN)
     options = ["--output_dir", str(tmp_path), "--contextual_attention", "false"]
