@@ -379,10 +379,12 @@ def add_endpoints(handlers: Handlers) -> None:
     invert_mask = gr.Checkbox(label="invert_mask", visible=False)
     remove = gr.Dropdown(handlers.classes, multiselect=True, label="remove", visible=False)
     network = gr.Radio(list(handlers.networks), value=handlers.name, label="network", visible=False)
-    noise_strength = gr.Number(None, label="noise_strength", visible=False)
+    noise_strength, guidance_scale = (
+        gr.Number(None, label=name, visible=False) for name in ("noise_strength", "guidance_scale")
+    )
     gr.Button(visible=False).click(
         handlers.inpaint,
-        [photo, mask, strategy, grow, feather, invert_mask, remove, prompt, network, noise_strength],
+        [photo, mask, strategy, grow, feather, invert_mask, remove, prompt, network, noise_strength, guidance_scale],
         [picture("filled photo"), gr.JSON(label="facts", visible=False)],
         api_name="inpaint",
         **ONE_AT_A_TIME,

@@ -32,6 +32,7 @@ from eval.intervals import draw, interval
 from eval.paper_figures import as_picture, by_domain
 from eval.provenance import now, provenance, weights_sha256
 from eval.segmenter import SegmenterJudge
+from eval.systems import SETTINGS, split_settings, with_settings
 from sgenet_hf import SGENetModel
 from sgenet_hf.data import InpaintingDataset, class_textures, load_inpainting_dataset
 from sgenet_hf.pipeline import load_model
@@ -206,7 +207,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eval.prompts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="bundled name, folder or Hub id of SGE-Net or SG-Net")
+    parser.add_argument(
+        "checkpoint", help="name, folder or Hub id of SGE-Net or SG-Net; {guidance_scale: 1} after it sets that"
+    )
     add_set_options(parser)
     parser.add_argument("--segmenter", required=True, help="Hub id or folder; NAME=ID says what to call it")
     parser.add_argument("--classes", nargs="+", required=True, help="names of the classes to prompt with")
@@ -226,9 +229,12 @@ def main(argv: list[str] | None = None) -> int:
         SystemExit: If the network takes no prompts, or a class is not known to it or to the data.
     """
     arguments = parse_arguments(argv)
-    model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
+    checkpoint, settings = split_settings(arguments.checkpoint)
+    model = load_model(checkpoint, device=arguments.device, network=SGENetModel)
     if not model.config.semantic_guidance:
         raise SystemExit(f"{arguments.checkpoint} has no semantic guidance (Base-Net): a prompt would do nothing.")
+    if settings:
+        model = with_settings(model, settings)
     samples = samples_of(arguments)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if samples.class_names != names:
@@ -260,6 +266,7 @@ def main(argv: list[str] | None = None) -> int:
         "provenance": provenance(["python", "-m", "eval.prompts", *(sys.argv[1:] if argv is None else argv)]),
         "set": samples.fingerprint(),
         "weights_sha256": weights_sha256(model),
+        "settings": {name: getattr(model.config, name) for name in SETTINGS},
         "segmenter": {"name": judge.name, "weights_sha256": weights_sha256(judge.model)},
         "windows": {names[index]: len(of_class) for index, of_class in windows.items()},
         "prompts": results,

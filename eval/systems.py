@@ -174,6 +174,7 @@ SETTINGS = {
     "reliability_smoothing": "confidence_evaluation",
     "guidance_probabilities": "semantic_guidance",
     "guidance_resolution": "semantic_guidance",
+    "guidance_scale": "semantic_guidance",
     "noise_strength": "noise_channels",
     "pasted_share": "contextual_attention",
 }
@@ -184,7 +185,8 @@ def load_system(specification: str, device: str = "cpu") -> System:
 
     Args:
         specification: `telea`, `navier_stokes`, `biharmonic`, `nearest_label`, `truth`, or a checkpoint by bundled
-            name, folder or Hub id. `oracle:CHECKPOINT` guides it with the true labels (the paper's Fig. 1e);
+            name, folder or Hub id. `oracle:CHECKPOINT` guides it with the true labels (the paper's Fig. 1e), not
+            beyond them (`guidance_scale` 1) and, as under any prompt, with nothing pasted from the known part;
             `ones:CHECKPOINT` and `known:CHECKPOINT` take M = 1 and M = 1 - mask for its reliability at every scale
             (the same weights, not trained so); `nearest_predicted:CHECKPOINT` carries the labels that it predicts
             outside the hole into the hole, and paints nothing. `CHECKPOINT{tau_reading: max, ...}` changes `SETTINGS`
@@ -197,8 +199,7 @@ def load_system(specification: str, device: str = "cpu") -> System:
         ValueError: If a checkpoint cannot be looked at in this way.
     """
     name, equals, rest = specification.partition("=")
-    source, brace, inner = (rest if equals else specification).partition("{")
-    settings = yaml.safe_load(brace + inner) if brace else {}
+    source, settings = split_settings(rest if equals else specification)
     if source in CLASSICAL:
         fill, needed = CLASSICAL[source]
         try:
@@ -211,6 +212,12 @@ def load_system(specification: str, device: str = "cpu") -> System:
     if colon and way in WAYS:
         return checkpoint_system(name, checkpoint, way, settings, device)
     return checkpoint_system(name, source, "", settings, device)
+
+
+def split_settings(specification: str) -> tuple[str, dict]:
+    """`CHECKPOINT{name: value, ...}` as the checkpoint and its settings."""
+    source, brace, inner = specification.partition("{")
+    return source, yaml.safe_load(brace + inner) if brace else {}
 
 
 def with_settings(model: torch.nn.Module, settings: dict) -> torch.nn.Module:
@@ -240,6 +247,8 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
         model = with_settings(model, settings)
     if way == "oracle" and "semantic_prompt" not in inspect.signature(model.forward).parameters:
         raise ValueError(f"Labels do not guide {source}: it can have no oracle.")
+    if way == "oracle" and getattr(model.config, "guidance_scale", 1) != settings.get("guidance_scale", 1):
+        model = with_settings(model, {"guidance_scale": 1})
     if way in ("ones", "known"):
         if getattr(model, "evaluation", None) is None:
             raise ValueError(f"{way}:{source}: this network evaluates no confidence, so there is no M to replace.")

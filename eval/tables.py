@@ -17,7 +17,7 @@ The page on all results is a Jinja template, whose sentences ask a [`Scores`] fo
 import argparse
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,18 @@ class Scores:
                 f"{system} is not better than {other} in {score} with {self.wanted}: change the sentence."
             )
         return ""
+
+    def not_behind(self, system: str, scores: Sequence[str], other: str) -> str:
+        """Nothing, where a sentence may say that a system is not behind another in all of these scores at once.
+
+        Raises:
+            ValueError: If it is; the sentence has to be written anew.
+        """
+        for score in scores:
+            column, value = self._score(system, score)
+            if column.loss(value) <= column.loss(self._score(other, score)[1]):
+                return ""
+        raise ValueError(f"{system} is behind {other} in {', '.join(scores)} with {self.wanted}: change the sentence.")
 
     def over_seeds(self, systems: str, score: str) -> str:
         """Mean of several runs, with the lowest and the highest."""

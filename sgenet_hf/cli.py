@@ -99,6 +99,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
     )
     # What would fail for every photo is said once.
     inpainter.check_noise_strength(arguments.noise_strength)
+    inpainter.check_guidance_scale(arguments.guidance_scale)
     if arguments.remove:
         inpainter.class_ids(arguments.remove)
     if (arguments.all_scales or arguments.min_confidence) and not inpainter.classes:
@@ -215,8 +216,10 @@ def info_command(arguments: argparse.Namespace) -> int:
         )
     if of_the_paper:
         noise = f"noise in the hole: {config.noise_channels} planes, strength {config.noise_strength:g}"
+        prompts = f"prompts at guidance scale {config.guidance_scale:g}"
         extras = {
             f"contextual attention, share {config.pasted_share:g}": config.contextual_attention,
+            prompts: config.semantic_guidance and config.guidance_scale != 1,
             "expected error": config.error_estimation,
             noise: config.noise_channels,
         }
@@ -332,6 +335,7 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
         "score": result.score,
         "expected_error": result.expected_error,
         "noise_strength": result.noise_strength,
+        "guidance_scale": result.guidance_scale,
         "classes": result.classes,
     }
     with whole_file(folder / "scales.json") as temporary:
@@ -354,6 +358,7 @@ def _fill(inpainter: Inpainter, task: Task, arguments: argparse.Namespace) -> In
         grow=arguments.grow,
         feather=arguments.feather,
         noise_strength=arguments.noise_strength,
+        guidance_scale=arguments.guidance_scale,
     )
     save_photo(photo, result.image, task.out)
     if arguments.all_scales:
@@ -573,6 +578,12 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR",
         help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the "
         "checkpoint's; street: 0.7)",
+    )
+    parser.add_argument(
+        "--guidance-scale",
+        type=float,
+        metavar="FACTOR",
+        help="how far the semantic prompt pulls: 1 as in training, at most 4 (default: the checkpoint's; street: 1.5)",
     )
     parser.add_argument(
         "--max-expected-error",

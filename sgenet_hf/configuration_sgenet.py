@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig
 
 NUM_SCALES = 5  # Eq. (10) sums over l = 0..4
 MAX_NOISE_STRENGTH = 2  # twice what was trained with; more is a mosaic
+MAX_GUIDANCE_SCALE = 4  # far beyond what was ever better
 
 
 def check_noise_strength(value: object) -> None:
@@ -22,8 +23,21 @@ def check_noise_strength(value: object) -> None:
     Raises:
         ValueError: If it is no number from 0 to `MAX_NOISE_STRENGTH`.
     """
-    if not isinstance(value, Real) or not 0 <= value <= MAX_NOISE_STRENGTH:  # nan is not
-        raise ValueError(f"`noise_strength` must be a number from 0 to {MAX_NOISE_STRENGTH}, got {value!r}.")
+    _check_factor("noise_strength", value, MAX_NOISE_STRENGTH)
+
+
+def check_guidance_scale(value: object) -> None:
+    """Judges how far a semantic prompt pulls, wherever it is given.
+
+    Raises:
+        ValueError: If it is no number from 0 to `MAX_GUIDANCE_SCALE`.
+    """
+    _check_factor("guidance_scale", value, MAX_GUIDANCE_SCALE)
+
+
+def _check_factor(name: str, value: object, highest: int) -> None:
+    if not isinstance(value, Real) or not 0 <= value <= highest:  # nan is not
+        raise ValueError(f"`{name}` must be a number from 0 to {highest}, got {value!r}.")
 
 
 @strict
@@ -48,6 +62,9 @@ class SGENetConfig(PreTrainedConfig):
         guidance_resolution: Where gamma and beta are computed: on the segmentation's own grid and then enlarged
             (`"coarse"`, a quarter of the cost) or on the next finer grid (`"fine"`).
         guidance_probabilities: `"soft"` feeds the class probabilities, `"hard"` their argmax (no gradient passes).
+        guidance_scale: How far gamma and beta go from what the network's own segmentation asks for towards what a
+            semantic prompt asks for, 0 to 4: 1 is there, as always in training; more is beyond, as in classifier-free
+            guidance (Ho and Salimans, 2021). Without effect where nothing is prompted.
         semantic_guidance: Whether segmentations modulate the features (SGIM).
         confidence_evaluation: Whether reliability masks and the bias net exist (SCEM, SGIM+). Needs guidance.
         reliability_channels: Channels of F(M) in Eq. 6.
@@ -73,9 +90,10 @@ class SGENetConfig(PreTrainedConfig):
         contextual_attention: Whether scale 3 looks in the known part for patches that may continue into the hole, and
             the finer scales see the hole filled with them (not in the paper; the idea is Yu et al.'s, CVPR 2018). What
             a network learnt from few photos is a poor source of windows and bricks; the photo itself is a good one.
+            Where a prompt speaks, which may ask for what the photo does not have, nothing of it is shown.
         pasted_share: How much of what it pastes is mixed into the finest image, 0 to 1; not of its finest grain, which
             the patches blur and the network draws. Two estimates that err apart are better than either. Without effect
-            under a prompt, and in training, where the network knows its photos better than any patch does.
+            where a prompt speaks, and in training, where the network knows its photos better than any patch does.
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.
@@ -93,6 +111,7 @@ class SGENetConfig(PreTrainedConfig):
     guidance_widths: list[int] | tuple[int, ...] = (64, 64, 32, 16)
     guidance_resolution: Literal["coarse", "fine"] = "coarse"
     guidance_probabilities: Literal["soft", "hard"] = "soft"
+    guidance_scale: float | int = 1.0
     semantic_guidance: bool = True
     confidence_evaluation: bool = True
     reliability_channels: int = 8
@@ -167,6 +186,7 @@ class SGENetConfig(PreTrainedConfig):
         if self.noise_channels < 0:
             raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
         check_noise_strength(self.noise_strength)
+        check_guidance_scale(self.guidance_scale)
         if not 0 <= self.pasted_share <= 1:
             raise ValueError(f"`pasted_share` is a share, from 0 to 1, got {self.pasted_share}.")
         if self.pasted_share and not self.contextual_attention:

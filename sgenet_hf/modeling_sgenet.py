@@ -30,7 +30,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
-from .configuration_sgenet import NUM_SCALES, SGENetConfig, check_noise_strength
+from .configuration_sgenet import NUM_SCALES, SGENetConfig, check_guidance_scale, check_noise_strength
 
 
 COARSEST = NUM_SCALES - 1
@@ -81,7 +81,8 @@ class SGENetOutput(ModelOutput):
             without `error_estimation`.
         pasted (`torch.Tensor` of shape `(batch_size, 3, height, width)`, *optional*):
             The photo with its hole filled by `contextual_attention` alone, in [-1, 1]: what the scales 2, 1 and 0 had
-            before them. Mid-grey (0) where there was nothing to paste. None without that part.
+            before them, but for where a prompt spoke. Mid-grey (0) where there was nothing to paste. None without
+            that part.
     """
 
     loss: torch.FloatTensor | None = None
@@ -242,14 +243,29 @@ class SGENetGuidance(nn.Module):
         )
         self.activation = nn.LeakyReLU(NEGATIVE_SLOPE)
 
-    def forward(self, hidden_states: torch.Tensor, segmentation: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        segmentation: torch.Tensor,
+        unprompted: torch.Tensor | None,
+        scale: torch.Tensor | float,
+        size: tuple[int, int],
+    ) -> torch.Tensor:
+        """`segmentation` (B, num_labels, h, w) guides. With `unprompted`, what it was without a prompt, gamma and beta
+        go `scale` times (a number, or (B, 1, 1, 1)) the way from that one's."""
+        gamma_beta = self.modulation(segmentation)
+        if unprompted is not None:
+            own = self.modulation(unprompted)
+            gamma_beta = own + scale * (gamma_beta - own)
+        gamma, beta = gamma_beta.chunk(2, dim=1)
+        return instance_norm(hidden_states, size) * (1 + gamma) + beta
+
+    def modulation(self, segmentation: torch.Tensor) -> torch.Tensor:
+        """Gamma and beta on the finer grid, (B, 2 C', 2 h, 2 w)."""
         if self.resolution == "fine":
             segmentation = enlarge(segmentation)
         gamma_beta = self.gamma_beta(self.activation(self.shared(segmentation)))
-        if self.resolution == "coarse":
-            gamma_beta = enlarge(gamma_beta)
-        gamma, beta = gamma_beta.chunk(2, dim=1)
-        return instance_norm(hidden_states, size) * (1 + gamma) + beta
+        return enlarge(gamma_beta) if self.resolution == "coarse" else gamma_beta
 
 
 class SGENetLearnedAffine(nn.Module):
@@ -260,7 +276,14 @@ class SGENetLearnedAffine(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(num_channels, 1, 1))
 
-    def forward(self, hidden_states: torch.Tensor, segmentation: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        segmentation: torch.Tensor,
+        unprompted: torch.Tensor | None,
+        scale: torch.Tensor | float,
+        size: tuple[int, int],
+    ) -> torch.Tensor:
         return instance_norm(hidden_states, size) * self.weight + self.bias
 
 
@@ -303,12 +326,14 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         skip: torch.Tensor,
         segmentation: torch.Tensor,
+        unprompted: torch.Tensor | None,
+        guidance_scale: torch.Tensor | float,
         reliability: torch.Tensor | None,
         noise_strength: torch.Tensor,
         size: tuple[int, int],
     ) -> torch.Tensor:
         """From (B, C, h, w) to (B, C', 2h, 2w). `skip` and `noise_strength` (B, 1, 2h, 2w), 0 outside the hole, are of
-        the finer level, `segmentation` and `reliability` of the coarser one."""
+        the finer level, `segmentation`, `unprompted` (see [`SGENetGuidance`]) and `reliability` of the coarser one."""
         # Eq. 2: the features of level l, enlarged, meet the encoder's of level l - 1. `size` is without padding.
         context = torch.cat([enlarge(self.narrow(hidden_states)), skip], dim=1)  # (B, 2 C', 2h, 2w)
         merged = self.merge(self.activation(context))  # (B, C', 2h, 2w)
@@ -317,7 +342,7 @@ class SGENetGuidedInference(GradientCheckpointingLayer):
             planes = range(self.first_plane, self.first_plane + self.noise_channels)
             noise = lattice_noise(planes, merged.shape[-2:], merged.device, shift)
             merged = merged + self.noise((noise * noise_strength).to(merged.dtype))
-        modulated = self.guidance(merged, segmentation, size)
+        modulated = self.guidance(merged, segmentation, unprompted, guidance_scale, size)
         base = self.shortcut(merged) + self.base_net(modulated)
         if self.bias_net is None:
             return base
@@ -469,12 +494,12 @@ class SGENetContextualAttention(nn.Module):
         return patches.index_copy(1, places, torch.cat(filled).T.to(patches.dtype))
 
     def show(
-        self, skips: list[torch.Tensor], pasted: list[torch.Tensor], holes: list[torch.Tensor]
+        self, skips: list[torch.Tensor], pasted: list[torch.Tensor], where: list[torch.Tensor]
     ) -> list[torch.Tensor]:
-        """The encoder's features with those of the pasted photo mixed in, in the hole, at levels 0 to 2."""
+        """The encoder's features with those of the pasted photo mixed in at levels 0 to 2, in the cells of `where`."""
         mixed = list(skips)
         for level, gate in zip((2, 1, 0), self.gates, strict=True):
-            mixed[level] = skips[level] + holes[level] * (10 * gate) * (pasted[level] - skips[level])
+            mixed[level] = skips[level] + where[level] * (10 * gate) * (pasted[level] - skips[level])
         return mixed
 
 
@@ -619,6 +644,7 @@ class SGENetModel(SGENetPreTrainedModel):
         pixel_mask: torch.LongTensor | None = None,
         labelled: torch.BoolTensor | None = None,
         noise_strength: torch.FloatTensor | float | None = None,
+        guidance_scale: torch.FloatTensor | float | None = None,
         return_dict: bool | None = None,
     ) -> SGENetOutput | tuple:
         """Fills the hole.
@@ -634,14 +660,18 @@ class SGENetModel(SGENetPreTrainedModel):
                 from the image through the segmentation, which would otherwise become a free latent.
             noise_strength: How much noise enters the hole, 0 to `MAX_NOISE_STRENGTH`: a number, or one for each photo,
                 shape (B,). By default the configuration's; without effect on a network without `noise_channels`.
+            guidance_scale: How far a prompt pulls, 0 to `MAX_GUIDANCE_SCALE`: a number, or one for each photo, shape
+                (B,). By default the configuration's, in training 1.
             return_dict: False for a tuple in place of [`SGENetOutput`].
 
         Raises:
             ValueError: If the shapes do not fit together or a padded photo is not at the top left.
         """
-        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels, noise_strength)
+        check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels)
+        check_factors(len(pixel_values), noise_strength, guidance_scale)
         if pixel_mask is not None:
-            output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled, noise_strength)
+            factors = {"noise_strength": noise_strength, "guidance_scale": guidance_scale}
+            output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled, factors)
             return output if self._wants_dict(return_dict) else output.to_tuple()
 
         height, width = pixel_values.shape[-2:]
@@ -649,7 +679,7 @@ class SGENetModel(SGENetPreTrainedModel):
         known_photo = torch.where(hole > 0, 0.0, pixel_values).to(pixel_values.dtype)  # a NaN in the hole ends here
         photo_and_mask = pad_by_repeating(torch.cat([known_photo, hole], dim=1))
         hole_padded = photo_and_mask[:, 3:]
-        prompt = None if semantic_prompt is None else self.prompt_planes(semantic_prompt, hole_padded)
+        prompt = None if semantic_prompt is None else self.prompt_planes(semantic_prompt, hole.dtype)
 
         holes = [F.max_pool2d(hole_padded, 2**scale) for scale in range(NUM_SCALES)]  # a cell is hole if any pixel is
         skips = self.encoder(photo_and_mask)
@@ -659,17 +689,19 @@ class SGENetModel(SGENetPreTrainedModel):
             noise_strength = self.config.noise_strength
         if isinstance(noise_strength, torch.Tensor):
             noise_strength = noise_strength.view(-1, 1, 1, 1)
+        if guidance_scale is None:
+            guidance_scale = 1 if self.training else self.config.guidance_scale
+        if isinstance(guidance_scale, torch.Tensor):
+            guidance_scale = guidance_scale.view(-1, 1, 1, 1).to(hole.dtype)
+        as_trained = not isinstance(guidance_scale, torch.Tensor) and guidance_scale == 1
         images, logits, confidences, reliabilities, expected_error = [], [], [], [], None
-        pasted, has_source = None, None
+        pasted, shown = None, None
         for index, scale in enumerate(range(COARSEST, -1, -1)):
             size = scale_size(height, width, scale)
             image, scale_logits = self.heads[index](hidden_states)  # Eq. 1
             if scale == 0 and pasted is not None and not self.training:
-                share = self.config.pasted_share * has_source * holes[0]
-                if prompt is not None:  # which may ask for what the photo does not have
-                    share = share * (1 - prompt.sum(dim=1, keepdim=True))
-                image = image + share * smooth(pasted - image, GRAIN)
-            guidance, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
+                image = image + self.config.pasted_share * shown[0] * smooth(pasted - image, GRAIN)
+            guidance, unprompted, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
             reliability = None
             if self.evaluation is not None:  # Eq. 4
                 valid = torch.zeros_like(holes[scale])
@@ -687,11 +719,21 @@ class SGENetModel(SGENetPreTrainedModel):
                 )
                 as_known = torch.cat([pasted, torch.zeros_like(hole_padded)], dim=1)
                 pasted_skips = self.encoder(as_known, deepest=ATTENTION_SCALE - 1)
-                skips = self.contextual_attention.show(skips, pasted_skips, [has_source * hole for hole in holes])
+                # A prompt may ask for what the photo does not have.
+                left_open = hole_padded if prompt is None else hole_padded * (1 - prompt.sum(dim=1, keepdim=True))
+                shown = [has_source * F.max_pool2d(left_open, 2**level) for level in range(ATTENTION_SCALE)]
+                skips = self.contextual_attention.show(skips, pasted_skips, shown)
             if scale > 0:  # Eq. 5
                 finer = scale_size(height, width, scale - 1)
                 hidden_states = self.steps[index](
-                    hidden_states, skips[scale - 1], guidance, reliability, noise_strength * holes[scale - 1], finer
+                    hidden_states,
+                    skips[scale - 1],
+                    guidance,
+                    None if as_trained else unprompted,
+                    guidance_scale,
+                    reliability,
+                    noise_strength * holes[scale - 1],
+                    finer,
                 )
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
@@ -711,8 +753,9 @@ class SGENetModel(SGENetPreTrainedModel):
 
     def read_segmentation(
         self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turns S^l's logits into what guides, (B, num_labels, h, w), and how sure it is, (B, 1, h, w).
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Turns S^l's logits into what guides, (B, num_labels, h, w), what would guide without the prompt (None if
+        there is none), and how sure the network is, (B, 1, h, w).
 
         A prompted cell guides with the prompt, yet its confidence stays the network's own probability of that class:
         the one-hot's 1 would tell the bias net that there is nothing to do.
@@ -725,24 +768,19 @@ class SGENetModel(SGENetPreTrainedModel):
             guidance = torch.zeros_like(guidance).scatter_(1, guidance.argmax(dim=1, keepdim=True), 1)
         if labelled is not None:
             guidance = torch.where(labelled.bool()[:, None, None, None], guidance, guidance.detach())
-        if prompt is not None:
-            prompted = F.avg_pool2d(prompt, 2**scale)
-            share = prompted.sum(dim=1, keepdim=True)  # of each cell's area that the prompt covers, in [0, 1]
-            guidance = prompted + (1 - share) * guidance
-            confidence = (prompted * probabilities).sum(dim=1, keepdim=True) + (1 - share) * confidence
-        return guidance, confidence
+        if prompt is None:
+            return guidance, None, confidence
+        prompted = F.avg_pool2d(prompt, 2**scale)
+        share = prompted.sum(dim=1, keepdim=True)  # of each cell's area that the prompt covers, in [0, 1]
+        confidence = (prompted * probabilities).sum(dim=1, keepdim=True) + (1 - share) * confidence
+        return prompted + (1 - share) * guidance, guidance, confidence
 
-    def prompt_planes(self, semantic_prompt: torch.Tensor, hole_padded: torch.Tensor) -> torch.Tensor:
+    def prompt_planes(self, semantic_prompt: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """One 0/1 plane per class, (B, num_labels, H', W') padded like the photo; all 0 where nothing is prompted."""
-        padding = (0, hole_padded.shape[-1] - semantic_prompt.shape[-1])
-        padding += (0, hole_padded.shape[-2] - semantic_prompt.shape[-2])
-        ids = F.pad(semantic_prompt, padding, value=-1)
-        classes = torch.arange(self.config.num_labels, device=ids.device)[:, None, None]
-        return (ids[:, None] == classes).to(hole_padded.dtype)
+        classes = torch.arange(self.config.num_labels, device=semantic_prompt.device)[:, None, None]
+        return pad_by_repeating((semantic_prompt[:, None] == classes).to(dtype))
 
-    def _forward_ragged(
-        self, pixel_values, mask, semantic_prompt, pixel_mask, labelled, noise_strength
-    ) -> SGENetOutput:
+    def _forward_ragged(self, pixel_values, mask, semantic_prompt, pixel_mask, labelled, factors) -> SGENetOutput:
         """Fills photos of one size together and puts the results back into zero-padded batches: whatever padding does
         to convolutions and statistics at its edge, a photo must not look different for its neighbours in the batch."""
         heights, widths = pixel_mask.amax(dim=2).sum(dim=1).tolist(), pixel_mask.amax(dim=1).sum(dim=1).tolist()
@@ -758,7 +796,10 @@ class SGENetModel(SGENetPreTrainedModel):
                 mask[members, :, : size[0], : size[1]],
                 None if semantic_prompt is None else semantic_prompt[members, : size[0], : size[1]],
                 labelled=None if labelled is None else labelled[members],
-                noise_strength=noise_strength[members] if isinstance(noise_strength, torch.Tensor) else noise_strength,
+                **{
+                    name: factor[members] if isinstance(factor, torch.Tensor) else factor
+                    for name, factor in factors.items()
+                },
                 return_dict=True,
             )
             for row, index in enumerate(members):
@@ -797,19 +838,12 @@ def check_inputs(
     semantic_prompt: torch.Tensor | None,
     pixel_mask: torch.Tensor | None,
     num_labels: int | None = None,
-    noise_strength: torch.Tensor | float | None = None,
 ) -> None:
     """Compares the shapes of the model's inputs, and the prompt's ids with the classes.
 
     Raises:
         ValueError: If one does not fit, with the shape that would.
     """
-    if isinstance(noise_strength, torch.Tensor):
-        if noise_strength.shape != pixel_values.shape[:1]:
-            found = tuple(noise_strength.shape)
-            raise ValueError(f"`noise_strength` must be a number or have shape {(len(pixel_values),)}, got {found}.")
-    elif noise_strength is not None:
-        check_noise_strength(noise_strength)
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or 0 in pixel_values.shape:
         raise ValueError(f"`pixel_values` must have shape (batch, 3, height, width), got {tuple(pixel_values.shape)}.")
     batch_size, _, height, width = pixel_values.shape
@@ -826,6 +860,26 @@ def check_inputs(
     if lowest < -1 or highest >= num_labels:
         wrong = highest if highest >= num_labels else lowest
         raise ValueError(f"`semantic_prompt` holds {wrong}; ids run from 0 to {num_labels - 1}, -1 leaves it open.")
+
+
+def check_factors(
+    batch_size: int, noise_strength: torch.Tensor | float | None, guidance_scale: torch.Tensor | float | None
+) -> None:
+    """Judges the two factors of a forward pass, where they are given.
+
+    Raises:
+        ValueError: If one is a number out of range, or has another shape than one value for each photo.
+    """
+    for name, factor, check in (
+        ("noise_strength", noise_strength, check_noise_strength),
+        ("guidance_scale", guidance_scale, check_guidance_scale),
+    ):
+        if isinstance(factor, torch.Tensor):
+            if factor.shape != (batch_size,):
+                found = tuple(factor.shape)
+                raise ValueError(f"`{name}` must be a number or have shape {(batch_size,)}, got {found}.")
+        elif factor is not None:
+            check(factor)
 
 
 def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:

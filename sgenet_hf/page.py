@@ -151,6 +151,7 @@ def facts_of(result: InpaintingResult) -> dict[str, Any]:
         "score": result.score,
         "expected_error": result.expected_error,
         "noise_strength": result.noise_strength,
+        "guidance_scale": result.guidance_scale,
         "removed": result.removed,
         "classes": {item.name: item.share for item in classes},
         "class_confidence": {item.name: item.confidence for item in classes},
@@ -417,6 +418,7 @@ class Handlers:
         semantic_prompt: str | None = None,
         network: str | None = None,
         noise_strength: float | None = None,
+        guidance_scale: float | None = None,
     ) -> tuple[Image.Image, dict[str, Any]]:
         """Fills the white part of a mask in a photo, or removes what belongs to named classes.
 
@@ -433,16 +435,17 @@ class Handlers:
             network: One of the networks that the server offers; by default the page's own.
             noise_strength: How much texture the fill shows, for networks with noise: 0 the smoothest, 1 as trained, at
                 most 2; by default the network's own.
+            guidance_scale: How far the semantic prompt pulls: 1 as trained, at most 4; by default the network's own.
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
             hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, in
             8-bit values; null under a prompt, which may ask for something else, and without error estimation), the
-            noise strength that the fill was made with (null for a network without noise), the share of the photo in
-            which each class to remove was found, the classes in the hole with their shares and with their mean
-            confidence, the share of the hole that changed its mind on the way from coarse to fine (null under a
-            prompt, which the coarsest scale does not know), the region (left, top, right, bottom) that the network
-            looked at, warnings, and seconds (in the network, and in all).
+            noise strength that the fill was made with (null for a network without noise), the guidance scale (null
+            without a prompt), the share of the photo in which each class to remove was found, the classes in the hole
+            with their shares and with their mean confidence, the share of the hole that changed its mind on the way
+            from coarse to fine (null under a prompt, which the coarsest scale does not know), the region (left, top,
+            right, bottom) that the network looked at, warnings, and seconds (in the network, and in all).
         """
         if photo is None or (mask is None and not remove):
             raise user_error("Send a photo, and a mask or the names of classes to remove.")
@@ -459,6 +462,7 @@ class Handlers:
                 grow=int(grow),
                 feather=int(feather),
                 noise_strength=noise_strength,
+                guidance_scale=guidance_scale,
             )
             ready = time.perf_counter()
             fills = inpainter.fill([job])[0]

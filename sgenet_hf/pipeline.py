@@ -15,7 +15,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .baseline_edgeconnect import EdgeConnectModel
 from .baseline_gatedconv import GatedConvModel
 from .baseline_spgnet import SPGNetModel
-from .configuration_sgenet import check_noise_strength
+from .configuration_sgenet import check_guidance_scale, check_noise_strength
 from .image_processing_sgenet import (
     SGENetImageProcessor,
     fit_mask,
@@ -88,8 +88,8 @@ class ScaleView:
         expected_error: float32 (h, w), how far from the truth the finished fill is expected to be, in 8-bit values;
             only meant in the hole, only at scale 2; `None` elsewhere, under a semantic prompt and for networks without
             error estimation.
-        pasted: the photo with the hole filled from the known part alone, which is what the finer scales start from;
-            only at scale 3; `None` elsewhere and for networks without contextual attention.
+        pasted: the photo with the hole filled from the known part alone, which is what the finer scales start from
+            where no prompt speaks; only at scale 3; `None` elsewhere and for networks without contextual attention.
     """
 
     level: int
@@ -118,6 +118,7 @@ class InpaintingResult:
             than what was there, and for a network without error estimation.
         prompted: a semantic prompt said what belongs there, at least in places.
         noise_strength: how much texture the fill was asked to show; `None` for a network without noise.
+        guidance_scale: how far the semantic prompt was asked to pull; `None` without one, or if the network has none.
         removed: share of the photo in which each class of `remove` was found, before the hole grew.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
@@ -134,6 +135,7 @@ class InpaintingResult:
     expected_error: float | None = None
     prompted: bool = False
     noise_strength: float | None = None
+    guidance_scale: float | None = None
     removed: dict[str, float] = field(default_factory=dict)
 
 
@@ -158,6 +160,7 @@ class Job:
     feather: int
     warnings: list[str]
     noise_strength: float | None
+    guidance_scale: float | None
     removed: dict[str, float]
 
 
@@ -339,6 +342,7 @@ class Inpainter:
         grow: int = 0,
         feather: int = 0,
         noise_strength: float | None = None,
+        guidance_scale: float | None = None,
     ) -> Job:
         """Read photo and mask, and decide what the network will see.
 
@@ -356,6 +360,8 @@ class Inpainter:
                 pixel bit for bit as it was.
             noise_strength: how much texture the fill shows, for networks with noise: 0 the smoothest, nearest to the
                 truth on average, 1 as trained, at most 2; by default the checkpoint's (`street`: 0.7).
+            guidance_scale: how far the semantic prompt pulls: 1 as trained, at most 4; by default the checkpoint's
+                (`street`: 1.5). Without effect without a prompt.
 
         Raises:
             FileNotFoundError: no such photo, mask or prompt.
@@ -369,6 +375,10 @@ class Inpainter:
         self.check_noise_strength(noise_strength)
         if self.has_noise:
             noise_strength = float(self.model.config.noise_strength if noise_strength is None else noise_strength)
+        self.check_guidance_scale(guidance_scale)
+        if self.takes_prompts and guidance_scale is None:
+            guidance_scale = getattr(self.model.config, "guidance_scale", None)
+        guidance_scale = None if guidance_scale is None else float(guidance_scale)
         photo = load_photo(photo)
         if mask is None and not remove:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
@@ -393,7 +403,7 @@ class Inpainter:
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := softness_warning(region))]
-        return Job(photo, hole, strategy, regions, prompt, feather, notes, noise_strength, removed)
+        return Job(photo, hole, strategy, regions, prompt, feather, notes, noise_strength, guidance_scale, removed)
 
     def fill(self, jobs: Sequence[Job], batch_size: int = 4) -> list[list[RegionFill]]:
         """Run the network on every region of every job, `batch_size` regions at a time."""
@@ -425,6 +435,7 @@ class Inpainter:
             expected_error=_mean([fill.expected_error for fill in fills], weights),
             prompted=job.prompt is not None and bool((job.prompt >= 0)[job.mask].any()),
             noise_strength=job.noise_strength,
+            guidance_scale=None if job.prompt is None else job.guidance_scale,
             removed=job.removed,
         )
 
@@ -483,6 +494,23 @@ class Inpainter:
         if noise_strength is not None:
             check_noise_strength(noise_strength)
 
+    def check_guidance_scale(self, guidance_scale: float | None) -> None:
+        """Judge an option of `prepare`.
+
+        Raises:
+            ValueError: it is no number from 0 to `MAX_GUIDANCE_SCALE`, or given to a network that it does not guide.
+        """
+        if guidance_scale is None:
+            return
+        if not self.takes_prompts or "guidance_scale" not in self.inputs:
+            raise ValueError("This network has no scale for its guidance: leave out guidance_scale.")
+        check_guidance_scale(guidance_scale)
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether a semantic prompt changes what the network fills in."""
+        return "semantic_prompt" in self.inputs and getattr(self.model.config, "semantic_guidance", True)
+
     @property
     def has_noise(self) -> bool:
         """Whether `noise_strength` changes what the network fills in."""
@@ -512,7 +540,7 @@ class Inpainter:
         return [ids[name.lower()] for name in names]
 
     def _load_prompt(self, source: Any, photo: Photo, resize: bool) -> np.ndarray:
-        if "semantic_prompt" not in self.inputs or not getattr(self.model.config, "semantic_guidance", True):
+        if not self.takes_prompts:
             raise ValueError(
                 "This network has no semantic guidance (Base-Net, GatedConv, EdgeConnect): a semantic prompt would do "
                 "nothing."
@@ -534,8 +562,11 @@ class Inpainter:
             images.append(image)
             masks.append(mask)
             prompts.append(None if job.prompt is None else shrink_prompt(job.prompt[window], region.size))
-        strengths = [job.noise_strength for job, _ in runs if job.noise_strength is not None]
-        output = self._network(images, masks, prompts, strengths)
+        factors = {
+            "noise_strength": [job.noise_strength for job, _ in runs],
+            "guidance_scale": [job.guidance_scale for job, _ in runs],
+        }
+        output = self._network(images, masks, prompts, factors)
         return [self._read(output, index, job, region, masks[index]) for index, (job, region) in enumerate(runs)]
 
     @torch.inference_mode()
@@ -544,9 +575,10 @@ class Inpainter:
         images: list[np.ndarray],
         masks: list[np.ndarray],
         prompts: Sequence[np.ndarray | None] = (),
-        noise_strengths: Sequence[float] = (),
+        factors: Mapping[str, Sequence[float | None]] | None = None,
     ) -> Any:
-        """The processor and the network; the only place where the network is called."""
+        """The processor and the network; the only place where the network is called. Each of `factors` has one value
+        for each image, or None for all."""
         # The whole photo's mask has been judged already: a region may well be full.
         inputs = self.processor.preprocess(images, masks, max_hole_ratio=1.0, invert_mask=False, return_tensors="pt")
         if any(prompt is not None for prompt in prompts):
@@ -555,15 +587,16 @@ class Inpainter:
                 if prompt is not None:
                     plane[: prompt.shape[0], : prompt.shape[1]] = torch.from_numpy(prompt)
             inputs["semantic_prompt"] = planes
-        if noise_strengths:
-            inputs["noise_strength"] = torch.tensor(noise_strengths)
+        given = {name: values for name, values in (factors or {}).items() if None not in values}
+        agreed = {name: values[0] for name, values in given.items() if len(set(values)) == 1}
+        inputs |= {name: torch.tensor(values) for name, values in given.items() if name not in agreed}
         tensors = {
             name: tensor.to(self.model.device, self.model.dtype if tensor.is_floating_point() else None)
             for name, tensor in inputs.items()
             if name in self.inputs
         }
         try:
-            return self.model(**tensors)
+            return self.model(**tensors, **agreed)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if "memory" not in str(error).lower():
                 raise
@@ -647,7 +680,7 @@ def inpaint(
         device: by default the best that is present.
         dtype: by default the checkpoint's.
         options: `remove`, `strategy`, `semantic_prompt`, `invert_mask`, `resize_mask`, `grow`, `feather`,
-            `noise_strength`; see `Inpainter.prepare`.
+            `noise_strength`, `guidance_scale`; see `Inpainter.prepare`.
 
     Returns:
         The filled photo, of the same size and mode.

@@ -374,6 +374,22 @@ def test_no_request_loads_another_checkpoint(client, files, second_checkpoint):
         call(client, files["photo"], files["mask"], network=str(second_checkpoint))
 
 
+def test_how_far_a_prompt_pulls_can_be_chosen(client, files, tiny_checkpoint, tmp_path):
+    from gradio_client import handle_file
+
+    prompt = tmp_path / "prompt.png"
+    Image.fromarray(np.full_like(np.asarray(Image.open(files["mask"]).convert("L")), 2)).save(prompt)
+    inpainter = Inpainter(str(tiny_checkpoint))
+    for asked, scale in ((0, 0), (4, 4), (None, inpainter.model.config.guidance_scale)):
+        path, facts = call(
+            client, files["photo"], files["mask"], semantic_prompt=handle_file(str(prompt)), guidance_scale=asked
+        )
+        assert facts["guidance_scale"] == scale
+        expected = inpainter(files["photo"], files["mask"], semantic_prompt=prompt, guidance_scale=scale)
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image))
+    assert call(client, files["photo"], files["mask"], guidance_scale=4)[1]["guidance_scale"] is None
+
+
 def test_the_amount_of_texture_can_be_chosen(client, files, tiny_checkpoint):
     inpainter = Inpainter(str(tiny_checkpoint))
     fills = []
@@ -480,7 +496,7 @@ def test_the_endpoints_are_named_and_documented(client):
     parameters = {entry["parameter_name"]: entry for entry in endpoints["/inpaint"]["parameters"]}
     assert list(parameters) == [
         *("photo", "mask", "strategy", "grow", "feather", "invert_mask", "remove", "semantic_prompt", "network"),
-        "noise_strength",
+        *("noise_strength", "guidance_scale"),
     ]
     assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["photo"]
     assert parameters["strategy"]["type"]["enum"] == ["auto", "crop", "resize", "original"]

@@ -142,6 +142,11 @@ def test_a_written_segmentation_is_a_semantic_prompt(run, folder):
     assert run(*arguments, folder / "plain.png")[0] == 0
     assert run(*arguments, folder / "prompted.png", "--semantic-prompt", folder / "prompt.png")[0] == 0
     assert (folder / "plain.png").read_bytes() != (folder / "prompted.png").read_bytes()
+    far = ["--semantic-prompt", folder / "prompt.png", "--guidance-scale"]
+    assert run(*arguments, folder / "far.png", *far, 3)[0] == 0
+    assert (folder / "far.png").read_bytes() != (folder / "prompted.png").read_bytes()
+    status, _, err = run(*arguments, folder / "never.png", *far, 9)
+    assert status == 2 and "`guidance_scale` must be a number from 0 to 4" in err
     prompt[0, 0] = 9
     Image.fromarray(prompt).save(folder / "prompt.png")
     status, _, err = run(*arguments, folder / "never.png", "--semantic-prompt", folder / "prompt.png")

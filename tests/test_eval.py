@@ -155,6 +155,17 @@ def test_nearest_label_takes_the_nearest_known_label(sample):
     assert (system.fill(sample.photo, void, sample.mask).labels == -1).all()
 
 
+def test_oracle_goes_as_far_as_the_true_labels_and_not_beyond(checkpoint, sample):
+    def fill(specification):
+        return load_system(specification).fill(sample.emptied(0), sample.labels, sample.mask).image
+
+    far = f"oracle:{checkpoint}{{guidance_scale: 3}}"
+    assert not np.array_equal(fill(f"oracle:{checkpoint}"), fill(far))
+    model = SGENetModel.from_pretrained(checkpoint, guidance_scale=3)
+    model.save_pretrained(checkpoint.parent / "far")
+    assert np.array_equal(fill(f"oracle:{checkpoint}"), fill(f"oracle:{checkpoint.parent / 'far'}"))
+
+
 def test_oracle_is_guided_by_the_true_labels(checkpoint, sample):
     plain, oracle = load_system(str(checkpoint)), load_system(f"oracle:{checkpoint}")
     assert plain.identity != oracle.identity

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
-from sgenet_hf.modeling_sgenet import instance_norm, lattice_noise, masked_quantile, self_match, smooth
+from sgenet_hf.modeling_sgenet import SGENetGuidance, instance_norm, lattice_noise, masked_quantile, self_match, smooth
 
 
 TINY = {"widths": (4, 8, 8, 16, 16), "num_labels": 4}
@@ -189,6 +189,54 @@ def test_guidance_steers_the_fill_and_base_net_has_none():
     assert (first - second).abs().max() > 1e-3
     first, second = (base(photo, hole, prompt).images[-1] for prompt in prompts)
     assert torch.equal(first, second)
+
+
+@torch.no_grad()
+def test_guidance_goes_beyond_a_prompt_as_far_as_its_scale_says():
+    torch.manual_seed(0)
+    guidance = SGENetGuidance(SGENetConfig(**TINY), level=2)
+    guidance.gamma_beta.weight.normal_()
+    own, asked = torch.rand(2, 1, 4, 8, 8).softmax(dim=2)
+    features = torch.rand(1, 8, 16, 16)
+
+    def answer(scale, unprompted=own):
+        return guidance(features, asked, unprompted, scale, (16, 16))
+
+    there, not_asked = answer(3, unprompted=None), guidance(features, own, None, 3, (16, 16))
+    torch.testing.assert_close(answer(1), there)
+    torch.testing.assert_close(answer(0), not_asked)
+    torch.testing.assert_close(answer(1.5), not_asked + 1.5 * (there - not_asked), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_guidance_scale_is_for_prompts_and_not_for_training():
+    photo, hole = photo_and_hole()
+    plain, far = tiny(), tiny(guidance_scale=2)
+    prompt = torch.where(hole[:, 0] > 0, 3, -1)
+    for name, asked, changed in (("eval", None, False), ("eval", prompt, True), ("train", prompt, False)):
+        images = [getattr(model, name)()(photo, hole, asked).images for model in (plain, far)]
+        assert torch.equal(images[0][1], images[1][1]) != changed
+        assert torch.equal(images[0][0], images[1][0]), "the coarsest image comes before any prompt"
+
+
+@torch.no_grad()
+def test_each_photo_may_have_its_own_guidance_scale():
+    model = tiny(guidance_scale=2)
+    photo, hole = photo_and_hole(batch_size=1)
+    prompt = torch.where(hole[:, 0] > 0, 3, -1)
+    two = {"pixel_values": photo.repeat(2, 1, 1, 1), "mask": hole.repeat(2, 1, 1, 1)}
+    two["semantic_prompt"] = prompt.repeat(2, 1, 1)
+    alone = [model(photo, hole, prompt, guidance_scale=scale).composite[0] for scale in (0, 2)]
+    assert not torch.equal(*alone) and torch.equal(alone[1], model(photo, hole, prompt).composite[0])
+    for extra in ({}, {"pixel_mask": torch.ones(2, 64, 64, dtype=torch.long)}):
+        both = model(**two, guidance_scale=torch.tensor([0, 2]), **extra).composite
+        torch.testing.assert_close(both, torch.stack(alone))
+    half = {name: value if name == "semantic_prompt" else value.bfloat16() for name, value in two.items()}
+    filled = model.to(torch.bfloat16)(**half, guidance_scale=torch.tensor([0, 2.0])).composite
+    assert filled.dtype == torch.bfloat16 and (filled.float() - torch.stack(alone)).abs().mean() < 0.05
+    for wrong in (5, -1, float("nan"), torch.tensor([1.0])):
+        with pytest.raises(ValueError, match="guidance_scale"):
+            model(**two, guidance_scale=wrong)
 
 
 @torch.no_grad()
@@ -565,6 +613,22 @@ def test_a_prompt_says_what_is_pasted():
     model, (photo, hole) = attentive(), photo_and_hole()
     told = [model(photo, hole, torch.where(hole[:, 0] > 0, name, -1)).pasted for name in (1, 2)]
     assert not torch.allclose(*told)
+
+
+@pytest.mark.parametrize(("height", "width", "box"), [(64, 64, (21, 43)), (70, 72, (40, 72))])
+@torch.no_grad()
+def test_where_a_prompt_speaks_nothing_that_was_pasted_is_shown(height, width, box):
+    """Also in cells that the hole shares with the known part, and in the padding of a hole at the photo's edge."""
+    model, plain = attentive(pasted_share=0.5), tiny()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    photo, hole = photo_and_hole(height, width, batch_size=1)
+    hole[..., slice(*box), slice(*box)] = 1
+    everywhere = torch.where(hole[:, 0] > 0, 3, -1)
+    left = everywhere.clone()
+    left[..., width // 2 :] = -1
+    for prompt, same in ((everywhere, True), (left, False)):
+        ours, theirs = (network(photo, hole, prompt).composite for network in (model, plain))
+        assert torch.allclose(ours, theirs, atol=1e-6) == same
 
 
 @torch.no_grad()

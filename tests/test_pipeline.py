@@ -603,6 +603,28 @@ def test_under_a_prompt_no_error_is_expected(tiny_checkpoint, rng):
     assert result.expected_error is None and all(view.expected_error is None for view in result.scales)
 
 
+def test_guidance_scale_says_how_far_a_prompt_pulls(tiny_checkpoint, rng):
+    photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
+    prompt = np.full((70, 90), 2)
+    inpainter, scales = Inpainter(tiny_checkpoint, device="cpu"), (0, None, 4)
+    weak, trained, far = (
+        np.asarray(inpainter(photo, mask, semantic_prompt=prompt, guidance_scale=scale).image) for scale in scales
+    )
+    assert (weak != trained)[mask].any() and (trained != far)[mask].any() and not (weak != far)[~mask].any()
+    jobs = [inpainter.prepare(photo, mask, semantic_prompt=prompt, guidance_scale=scale) for scale in scales]
+    for job, fills, alone in zip(jobs, inpainter.fill(jobs), (weak, trained, far), strict=True):
+        together = np.asarray(inpainter.finish(job, fills).image)
+        assert inpainter.finish(job, fills).guidance_scale == job.guidance_scale
+        assert abs(together.astype(int) - alone).max() <= 1, "each photo has its own scale"
+    for wrong in (-3, 4.5, float("nan"), "2"):
+        with pytest.raises(ValueError, match="number from 0 to 4, got"):
+            inpainter(photo, mask, semantic_prompt=prompt, guidance_scale=wrong)
+    base = SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, semantic_guidance=False, confidence_evaluation=False)
+    for unguided in (SGENetModel(base), SPGNetModel(SPGNetConfig(width=4, num_blocks=1, num_labels=4))):
+        with pytest.raises(ValueError, match="leave out guidance_scale"):
+            Inpainter(unguided)(photo, mask, guidance_scale=2)
+
+
 def test_noise_strength_says_how_much_texture_a_fill_shows(tiny_checkpoint, rng):
     photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
     full, none = (

@@ -97,6 +97,9 @@ def test_the_command_writes_numbers_tables_and_pictures(tmp_path):
     record = json.loads((tmp_path / "out" / "prompts.json").read_text())
     assert record["set"]["n"] == len(record["rows"]) == record["prompts"]["toy"]["n"]
     assert set(record["prompts"]["toy"]["asked"]) == {names[0], names[1], "all"}
+    assert record["settings"]["guidance_scale"] == 1
+    assert prompts.main([f"{tmp_path / 'tiny'}{{guidance_scale: 2}}", *options, *asked]) == 0
+    assert json.loads((tmp_path / "out" / "prompts.json").read_text())["settings"]["guidance_scale"] == 2
     assert Image.open(tmp_path / "out" / "prompts.png").width >= 6 * 32
     assert f"| {names[1]} |" in (tmp_path / "out" / "prompts.md").read_text()
     assert record["windows"] and set(record["windows"]) <= {names[0], names[1]}

@@ -68,6 +68,9 @@ def test_sentences_ask_for_their_numbers():
     assert dev.claim("ours", "hole_psnr", "telea") == ""
     with pytest.raises(ValueError, match="telea is not better than ours in hole_psnr .*change the sentence"):
         dev.claim("telea", "hole_psnr", "ours")
+    assert dev.not_behind("ours", ["hole_psnr", "FD-"], "telea") == "", "ahead in one of them"
+    with pytest.raises(ValueError, match="telea is behind ours in hole_psnr .*change the sentence"):
+        dev.not_behind("telea", ["hole_psnr"], "ours")
     with pytest.raises(ValueError, match="telea has no hole_mean_iou"):
         dev.value("telea", "hole_mean_iou")
     with pytest.raises(ValueError, match="2 results of ours"):
