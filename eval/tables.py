@@ -133,6 +133,22 @@ class Scores:
                 return ""
         raise ValueError(f"{system} is behind {other} in {', '.join(scores)} with {self.wanted}: change the sentence.")
 
+    def ahead(self, system: str, scores: Sequence[str], others: Sequence[str], least: int) -> str:
+        """Nothing, where a sentence may say that a system is ahead of all others in at least `least` of these scores.
+
+        Raises:
+            ValueError: If it is not; the sentence has to be written anew.
+        """
+        leading = []
+        for score in scores:
+            column, value = self._score(system, score)
+            if all(column.loss(value) < column.loss(self._score(other, score)[1]) for other in others):
+                leading.append(score)
+        if len(leading) < least:
+            found = ", ".join(leading) or "nothing"
+            raise ValueError(f"{system} is ahead in {found} with {self.wanted}: change the sentence.")
+        return ""
+
     def over_seeds(self, systems: str, score: str) -> str:
         """Mean of several runs, with the lowest and the highest."""
         scores = [self._score(system, score) for system in systems.split(",")]
@@ -173,8 +189,8 @@ def with_tables(text: str, root: Path = ROOT) -> str:
 
 
 def page(template: str, root: Path = ROOT) -> str:
-    """A page from its template, with `scores(FILE, **wanted)`, `record(FILE)` (the file itself) and the filter
-    `percent`.
+    """A page from its template, with `scores(FILES, **wanted)` (one, or several with commas between them),
+    `record(FILE)` (the file itself) and the filter `percent`.
 
     Raises:
         jinja2.UndefinedError: If it asks for what a file does not hold.
@@ -185,12 +201,29 @@ def page(template: str, root: Path = ROOT) -> str:
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
     return environment.from_string(template).render(
-        scores=lambda file, **wanted: _scores_of(root, file, **wanted), record=lambda file: _record(root, file)
+        scores=lambda files, **wanted: _scores_of(root, files, **wanted), record=lambda file: _record(root, file)
     )
 
 
-def _scores_of(root: Path, file: str, **wanted: str) -> Scores:
-    return Scores(_record(root, file)["results"], **wanted)
+def _scores_of(root: Path, files: str, **wanted: str) -> Scores:
+    """The results of one file, or of several with commas between them, where all looked at the same photos and holes.
+
+    Raises:
+        ValueError: If two files differ in the photos or holes of a set, or in a system of one name.
+    """
+    sets: dict[tuple, tuple] = {}
+    results: dict[tuple, dict] = {}
+    for file in files.split(","):
+        record = _record(root, file)
+        for own in record.get("sets", []):
+            key, hashes = (own["data"], own["split"], own["masks"]), (own["crops_sha256"], own["mask_set_sha256"])
+            if sets.setdefault(key, hashes) != hashes:
+                raise ValueError(f"{file} has other photos or holes in {' '.join(key)} than the files before it.")
+        for row in record["results"]:
+            key = tuple(row.get(name) for name in ("data", "split", "masks", "domain", "system"))
+            if results.setdefault(key, row).get("identity") != row.get("identity"):
+                raise ValueError(f"{row['system']} of {file} is not that of the files before it: rename one of them.")
+    return Scores(results.values(), **wanted)
 
 
 def _record(root: Path, file: str) -> Any:

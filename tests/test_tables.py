@@ -71,6 +71,9 @@ def test_sentences_ask_for_their_numbers():
     assert dev.not_behind("ours", ["hole_psnr", "FD-"], "telea") == "", "ahead in one of them"
     with pytest.raises(ValueError, match="telea is behind ours in hole_psnr .*change the sentence"):
         dev.not_behind("telea", ["hole_psnr"], "ours")
+    assert dev.ahead("ours", ["hole_psnr"], ["telea"], 1) == ""
+    with pytest.raises(ValueError, match="telea is ahead in nothing .*change the sentence"):
+        dev.ahead("telea", ["hole_psnr"], ["ours"], 1)
     with pytest.raises(ValueError, match="telea has no hole_mean_iou"):
         dev.value("telea", "hole_mean_iou")
     with pytest.raises(ValueError, match="2 results of ours"):
@@ -87,6 +90,25 @@ def test_a_page_is_its_template_with_the_numbers_of_the_files(tmp_path):
     assert text == "Telea 14.13, 26 %\n"
     with pytest.raises(jinja2.UndefinedError):
         page('{{ record("r.json").shares | percent }}', tmp_path)
+
+
+def test_files_are_read_together_where_they_looked_at_the_same_photos(tmp_path):
+    def write(name, masks_sha256, *systems):
+        hashes = {"crops_sha256": "c", "mask_set_sha256": masks_sha256}
+        sets = [{"data": "toy", "split": "dev", "masks": "m"} | hashes]
+        rows = [{"system": system, "identity": identity, "hole_psnr": value} for system, identity, value in systems]
+        (tmp_path / name).write_text(json.dumps({"sets": sets, "results": rows}))
+
+    write("a.json", "m", ("telea", "t", 14.0), ("ours", "o", 15.0))
+    write("b.json", "m", ("telea", "t", 14.0), ("later", "l", 16.0))
+    text = '{{ scores(FILES).difference("later", "hole_psnr", "ours") }}'
+    assert page(text.replace("FILES", "'a.json,b.json'"), tmp_path) == "+1.00"
+    write("other_holes.json", "n", ("later", "l", 16.0))
+    with pytest.raises(ValueError, match=r"other_holes\.json has other photos or holes in toy dev m"):
+        page(text.replace("FILES", "'a.json,other_holes.json'"), tmp_path)
+    write("other_weights.json", "m", ("ours", "p", 16.0))
+    with pytest.raises(ValueError, match=r"ours of other_weights\.json is not that of the files before it"):
+        page(text.replace("FILES", "'a.json,other_weights.json'"), tmp_path)
 
 
 # What the protocol is and which of the paper's tables are meant: all digits that a template may type.
