@@ -35,6 +35,8 @@ BLOCK = re.compile(
 
 # What the tables show; distances on features are added under their own names.
 SCORES = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou")
+SET_NAMES = ("data", "split", "masks")
+ROW_NAMES = (*SET_NAMES, "domain", "system")
 
 
 class Scores:
@@ -206,24 +208,27 @@ def page(template: str, root: Path = ROOT) -> str:
 
 
 def _scores_of(root: Path, files: str, **wanted: str) -> Scores:
-    """The results of one file, or of several with commas between them, where all looked at the same photos and holes.
+    """The results of one file, or of several with commas between them, whose sets must be those of the first. A system
+    that several have scored stands once.
 
     Raises:
-        ValueError: If two files differ in the photos or holes of a set, or in a system of one name.
+        ValueError: If another file has other photos, holes or judges, or another system of that name.
     """
-    sets: dict[tuple, tuple] = {}
-    results: dict[tuple, dict] = {}
-    for file in files.split(","):
-        record = _record(root, file)
-        for own in record.get("sets", []):
-            key, hashes = (own["data"], own["split"], own["masks"]), (own["crops_sha256"], own["mask_set_sha256"])
-            if sets.setdefault(key, hashes) != hashes:
-                raise ValueError(f"{file} has other photos or holes in {' '.join(key)} than the files before it.")
-        for row in record["results"]:
-            key = tuple(row.get(name) for name in ("data", "split", "masks", "domain", "system"))
-            if results.setdefault(key, row).get("identity") != row.get("identity"):
+    first, *others = files.split(",")
+    record = _record(root, first)
+    results = list(record["results"])
+    for file in others:
+        other = _record(root, file)
+        for own in other["sets"]:
+            named = [own["data"], own["split"], own["masks"]]
+            if any(own != before for before in record["sets"] if [before[key] for key in SET_NAMES] == named):
+                raise ValueError(f"{file} has other photos, holes or judges in {' '.join(named)} than {first}.")
+        for row in other["results"]:
+            same = [before for before in results if all(before.get(key) == row.get(key) for key in ROW_NAMES)]
+            if any(before["identity"] != row["identity"] for before in same):
                 raise ValueError(f"{row['system']} of {file} is not that of the files before it: rename one of them.")
-    return Scores(results.values(), **wanted)
+            results += [] if same else [row]
+    return Scores(results, **wanted)
 
 
 def _record(root: Path, file: str) -> Any:

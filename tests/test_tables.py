@@ -71,9 +71,19 @@ def test_sentences_ask_for_their_numbers():
     assert dev.not_behind("ours", ["hole_psnr", "FD-"], "telea") == "", "ahead in one of them"
     with pytest.raises(ValueError, match="telea is behind ours in hole_psnr .*change the sentence"):
         dev.not_behind("telea", ["hole_psnr"], "ours")
-    assert dev.ahead("ours", ["hole_psnr"], ["telea"], 1) == ""
-    with pytest.raises(ValueError, match="telea is ahead in nothing .*change the sentence"):
-        dev.ahead("telea", ["hole_psnr"], ["ours"], 1)
+    three = Scores(
+        [
+            {"system": "ours", "hole_psnr": 15.0, "hole_ssim": 0.3, "FD-tiny": 2.0},
+            {"system": "worse", "hole_psnr": 14.0, "hole_ssim": 0.2, "FD-tiny": 3.0},
+            {"system": "smooth", "hole_psnr": 14.0, "hole_ssim": 0.4, "FD-tiny": 4.0},
+        ]
+    )
+    scores = ["hole_psnr", "hole_ssim", "FD-"]
+    assert three.ahead("ours", scores, ["worse", "smooth"], 2) == ""
+    with pytest.raises(ValueError, match="ours is ahead in hole_psnr, FD- with .*change the sentence"):
+        three.ahead("ours", scores, ["worse", "smooth"], 3)
+    with pytest.raises(ValueError, match="worse is ahead in nothing .*change the sentence"):
+        three.ahead("worse", ["hole_psnr"], ["smooth"], 1)
     with pytest.raises(ValueError, match="telea has no hole_mean_iou"):
         dev.value("telea", "hole_mean_iou")
     with pytest.raises(ValueError, match="2 results of ours"):
@@ -104,7 +114,7 @@ def test_files_are_read_together_where_they_looked_at_the_same_photos(tmp_path):
     text = '{{ scores(FILES).difference("later", "hole_psnr", "ours") }}'
     assert page(text.replace("FILES", "'a.json,b.json'"), tmp_path) == "+1.00"
     write("other_holes.json", "n", ("later", "l", 16.0))
-    with pytest.raises(ValueError, match=r"other_holes\.json has other photos or holes in toy dev m"):
+    with pytest.raises(ValueError, match=r"other_holes\.json has other photos, holes or judges in toy dev m"):
         page(text.replace("FILES", "'a.json,other_holes.json'"), tmp_path)
     write("other_weights.json", "m", ("ours", "p", 16.0))
     with pytest.raises(ValueError, match=r"ours of other_weights\.json is not that of the files before it"):
