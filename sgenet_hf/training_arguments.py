@@ -292,6 +292,7 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     A recipe may start with `extends: other.yaml`, a recipe beside it, and hold only what differs.
 
     Raises:
+        FileNotFoundError: If there is no such recipe.
         ValueError: If the recipe holds a name that is not an argument, or a value that is none of the choices.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -325,7 +326,14 @@ def fits(value: object, hint: object) -> bool:
 
 
 def read_recipe(path: Path) -> dict:
-    """The recipe's values over those of the recipe that it extends."""
+    """The recipe's values over those of the recipe that it extends.
+
+    Raises:
+        FileNotFoundError: If there is none, with the names of those that lie where it was looked for.
+    """
+    if not path.is_file():
+        there = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml")))
+        raise FileNotFoundError(f"There is no recipe {path}; in its folder lie: {there or 'none'}.")
     recipe = yaml.safe_load(path.read_text()) or {}
     base = recipe.pop("extends", None)
     return recipe if base is None else read_recipe(path.with_name(base)) | recipe

@@ -225,6 +225,16 @@ def test_a_recipe_of_wrong_values_is_refused_by_name(line, message, tmp_path):
         parse_arguments([str(path)])
 
 
+def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    (tmp_path / "street.yaml").write_text("dataset: toy:8\noutput_dir: x\n")
+    (tmp_path / "child.yaml").write_text("extends: base.yaml\n")
+    for missing, asked in (("stret.yaml", "stret.yaml"), ("base.yaml", "child.yaml")):
+        with pytest.raises(FileNotFoundError, match=rf"no recipe \S*{missing}; .* lie: child\.yaml, street\.yaml"):
+            parse_arguments([str(tmp_path / asked)])
+    with pytest.raises(FileNotFoundError, match="lie: none"):
+        parse_arguments([str(tmp_path / "nowhere" / "street.yaml")])
+
+
 def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     options = ["--total_samples", "4", "--tau_reading", "max", "--tau_proportions", "0.9", "0.9", "0.8", "0.8", "0.8"]
