@@ -36,6 +36,7 @@ BLOCK = re.compile(
 # What the tables show; distances on features are added under their own names.
 SCORES = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou")
 SET_NAMES = ("data", "split", "masks")
+SET_FACTS = ("size", "crops_sha256", "mask_set_sha256", "feature_network_sha256")
 ROW_NAMES = (*SET_NAMES, "domain", "system")
 
 
@@ -212,7 +213,7 @@ def _scores_of(root: Path, files: str, **wanted: str) -> Scores:
     that several have scored stands once.
 
     Raises:
-        ValueError: If another file has other photos, holes or judges, or another system of that name.
+        ValueError: If another file has other photos, holes or features, or another system of that name.
     """
     first, *others = files.split(",")
     record = _record(root, first)
@@ -221,8 +222,9 @@ def _scores_of(root: Path, files: str, **wanted: str) -> Scores:
         other = _record(root, file)
         for own in other["sets"]:
             named = [own["data"], own["split"], own["masks"]]
-            if any(own != before for before in record["sets"] if [before[key] for key in SET_NAMES] == named):
-                raise ValueError(f"{file} has other photos, holes or judges in {' '.join(named)} than {first}.")
+            same = [before for before in record["sets"] if [before[key] for key in SET_NAMES] == named]
+            if any(before.get(key) != own.get(key) for before in same for key in SET_FACTS):
+                raise ValueError(f"{file} has other photos, holes or features in {' '.join(named)} than {first}.")
         for row in other["results"]:
             same = [before for before in results if all(before.get(key) == row.get(key) for key in ROW_NAMES)]
             if any(before["identity"] != row["identity"] for before in same):

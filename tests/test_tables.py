@@ -114,7 +114,7 @@ def test_files_are_read_together_where_they_looked_at_the_same_photos(tmp_path):
     text = '{{ scores(FILES).difference("later", "hole_psnr", "ours") }}'
     assert page(text.replace("FILES", "'a.json,b.json'"), tmp_path) == "+1.00"
     write("other_holes.json", "n", ("later", "l", 16.0))
-    with pytest.raises(ValueError, match=r"other_holes\.json has other photos, holes or judges in toy dev m"):
+    with pytest.raises(ValueError, match=r"other_holes\.json has other photos, holes or features in toy dev m"):
         page(text.replace("FILES", "'a.json,other_holes.json'"), tmp_path)
     write("other_weights.json", "m", ("ours", "p", 16.0))
     with pytest.raises(ValueError, match=r"ours of other_weights\.json is not that of the files before it"):
