@@ -332,8 +332,8 @@ def read_recipe(path: Path) -> dict:
         FileNotFoundError: If there is none, with the names of those that lie where it was looked for.
     """
     if not path.is_file():
-        there = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml")))
-        raise FileNotFoundError(f"There is no recipe {path}; in its folder lie: {there or 'none'}.")
+        there = ", ".join(sorted(other.name for other in path.parent.glob("[!.]*.yaml")))
+        raise FileNotFoundError(f"No recipe {path}; in its folder lie: {there or 'none'}. The project's: recipes/.")
     recipe = yaml.safe_load(path.read_text()) or {}
     base = recipe.pop("extends", None)
     return recipe if base is None else read_recipe(path.with_name(base)) | recipe

@@ -229,7 +229,7 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
     (tmp_path / "street.yaml").write_text("dataset: toy:8\noutput_dir: x\n")
     (tmp_path / "child.yaml").write_text("extends: base.yaml\n")
     for missing, asked in (("stret.yaml", "stret.yaml"), ("base.yaml", "child.yaml")):
-        with pytest.raises(FileNotFoundError, match=rf"no recipe \S*{missing}; .* lie: child\.yaml, street\.yaml"):
+        with pytest.raises(FileNotFoundError, match=rf"No recipe \S*{missing}; .* lie: child\.yaml, street\.yaml"):
             parse_arguments([str(tmp_path / asked)])
     with pytest.raises(FileNotFoundError, match="lie: none"):
         parse_arguments([str(tmp_path / "nowhere" / "street.yaml")])
