@@ -31,6 +31,7 @@ from gradio.processing_utils import save_file_to_cache
 from sgenet_hf import Inpainter
 from sgenet_hf.batches import COLUMNS
 from sgenet_hf.canvas import HOLE_COLOUR, HOLE_OPACITY
+from sgenet_hf.configuration_sgenet import MAX_GUIDANCE_SCALE
 from sgenet_hf.masks import grow_mask
 from sgenet_hf.page import (
     Handlers,
@@ -274,6 +275,16 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
                     elem_id="prompt-class",
                 )
                 prompt_editor = make_editor("Paint what belongs there", "prompt-editor")
+                pull = gr.Slider(
+                    0,
+                    MAX_GUIDANCE_SCALE,
+                    handlers.inpainter.model.config.guidance_scale,
+                    step=0.1,
+                    label="How far it pulls",
+                    info="1 is as trained; more is closer to the class, until colours clip. Skies are better at 1.",
+                    visible=handlers.inpainter.takes_prompts,
+                    elem_id="prompt-pull",
+                )
                 with gr.Row(equal_height=True):
                     start = gr.Button("Start from its own map", elem_id="prompt-own")
                     again = gr.Button("Fill as painted", variant="primary", elem_id="prompt-run")
@@ -310,7 +321,7 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
         **PAGE_ONLY,
         **ONE_AT_A_TIME,
     }
-    for button, painted in ((run, []), (again, [prompt_editor])):
+    for button, painted in ((run, []), (again, [prompt_editor, pull])):
         filled = button.click(handlers.fill, [*hole, *options, *painted], **asked)
         filled.success(None, js="() => window.bringResultIntoView()", **PAGE_ONLY)
         if compared:  # an older fill beside the new one would contradict it

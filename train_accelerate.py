@@ -20,7 +20,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,17 @@ MAY_CHANGE = set(
 
 def main(arguments: list[str] | None = None) -> None:
     """Trains as the arguments say; `arguments` stand in for the command line."""
+    train(*start(arguments))
+
+
+def start(
+    arguments: list[str] | None = None,
+) -> tuple[Arguments, Accelerator, Trainer, DataLoader, Dataset | None, Callable[[], dict[str, float]]]:
+    """All that comes before the first sample, and all that can be refused: what `train` takes.
+
+    Raises:
+        ValueError, OSError: If options, data or checkpoints do not do; the message says what would.
+    """
     arguments = parse_arguments(arguments)
     run = arguments.run
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
@@ -100,12 +111,23 @@ def main(arguments: list[str] | None = None) -> None:
             forget_what_came_later(Path(run.output_dir), trainer.progress.samples)
         accelerator.wait_for_everyone()
         logger.info("Resumed %s at %d samples.", resume, trainer.progress.samples)
+    return arguments, accelerator, trainer, loader, validation_set, read_watch
 
-    progress, started = trainer.progress, time.monotonic()
+
+def train(
+    arguments: Arguments,
+    accelerator: Accelerator,
+    trainer: Trainer,
+    loader: DataLoader,
+    validation_set: Dataset | None,
+    read_watch: Callable[[], dict[str, float]],
+) -> None:
+    """From where the trainer's progress stands to the end of the run, or of its time."""
+    run, progress, started = arguments.run, trainer.progress, time.monotonic()
     global_batch = run.batch_size * accelerator.num_processes
     update = global_batch * run.gradient_accumulation_steps  # samples per optimiser step
     first_samples, terms_since_log = progress.samples, []
-    batches = Waiting(endless(loader, train_set, progress))
+    batches = Waiting(endless(loader, progress))
     for batch in batches:
         # Between two optimiser steps there is nothing that a checkpoint could hold: stop and save at steps only.
         if accelerator.sync_gradients and (
@@ -227,7 +249,7 @@ def make_loader(arguments: Arguments, train_set: Dataset, accelerator: Accelerat
     return DataLoader(SamplesOfEpochs(train_set), batch_sampler=batches, **common)
 
 
-def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
+def endless(loader: DataLoader, progress: Progress) -> Iterator[dict[str, torch.Tensor]]:
     """Batches of epoch after epoch, from where `progress` stands.
 
     Raises:
@@ -243,7 +265,7 @@ def endless(loader: DataLoader, train_set: Dataset, progress: Progress) -> Itera
         return
     while True:  # a stream ends with its epoch
         first_batch = progress.batch
-        train_set.set_epoch(progress.epoch)
+        loader.dataset.set_epoch(progress.epoch)
         yield from loader
         if progress.batch == first_batch == 0:
             raise ValueError("The data give not one whole batch: lower --batch_size or the number of processes.")
@@ -336,7 +358,7 @@ def compare_processes(accelerator: Accelerator) -> None:
     `accelerate launch --cpu --num_processes 2` starts one process and says nothing.
 
     Raises:
-        RuntimeError: If fewer were started than asked for.
+        ValueError: If fewer were started than asked for.
     """
     launcher = psutil.Process().parent()
     words = launcher.cmdline() if launcher is not None else []
@@ -344,7 +366,7 @@ def compare_processes(accelerator: Accelerator) -> None:
     precision = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     logger.info("%d process(es), %s, %s", accelerator.num_processes, accelerator.device, precision)
     if asked and asked[0] != accelerator.num_processes:
-        raise RuntimeError(
+        raise ValueError(
             f"{asked[0]} processes were asked for, {accelerator.num_processes} started. On CPUs use "
             f"`torchrun --standalone --nproc_per_node {asked[0]} train_accelerate.py ... --cpu true`."
         )
@@ -448,4 +470,8 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        ready = start()
+    except (ValueError, OSError) as error:  # nothing has begun and nothing is wrong with this script: no trace
+        sys.exit(f"train_accelerate.py: {error}")
+    train(*ready)

@@ -37,6 +37,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from .averaging import mean_of_networks
+from .configuration_sgenet import check_guidance_scale, check_noise_strength
 from .hub import file_beside, network_name, write_bundled_folder
 from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
@@ -451,6 +452,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _factor(judge: Callable[[object], None]) -> Callable[[str], float]:
+    """A number that `judge` lets pass; argparse says which option had another."""
+
+    def factor(text: str) -> float:
+        value = float(text)
+        try:
+            judge(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return value
+
+    return factor
+
+
 def _named(text: str) -> tuple[str, str]:
     name, equals, checkpoint = text.partition("=")
     if not (name and equals and checkpoint):
@@ -574,14 +589,14 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--noise-strength",
-        type=float,
+        type=_factor(check_noise_strength),
         metavar="FACTOR",
         help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the "
         "checkpoint's; street: 0.7)",
     )
     parser.add_argument(
         "--guidance-scale",
-        type=float,
+        type=_factor(check_guidance_scale),
         metavar="FACTOR",
         help="how far the semantic prompt pulls: 1 as in training, at most 4 (default: the checkpoint's; street: 1.5)",
     )

@@ -279,6 +279,7 @@ class Handlers:
         feather: float,
         texture: float,
         prompt_editor: dict[str, Any] | None = None,
+        pull: float | None = None,
         progress=gr.Progress(),  # noqa: B008 (how Gradio passes it)
     ) -> Iterator[tuple[Any, ...]]:
         """Fills what is painted; yields `slider, summary, download, own_download, thoughts, last` once."""
@@ -286,12 +287,12 @@ class Handlers:
         photo = read_photo(photo_file)
         hole = require_hole(editor, photo, exact)
         with messages_for_users(), tempfile.TemporaryDirectory(prefix="sgenet-") as folder:
-            prompt = None
+            options = fill_options(self.inpainter, strategy, grow, feather, texture)
             if prompt_editor is not None:
                 prompt = np.where(hole, painted_labels(layers_of(prompt_editor), photo, self.palette), FREE)
+                options |= {"semantic_prompt": prompt, "guidance_scale": pull if self.inpainter.takes_prompts else None}
             progress(0.3, "Filling the hole")
-            options = fill_options(self.inpainter, strategy, grow, feather, texture)
-            result = self.inpainter(photo, hole, semantic_prompt=prompt, **options)
+            result = self.inpainter(photo, hole, **options)
             progress(0.8, "Saving the photo")
             stem = f"{folder}/{Path(photo.name).stem}-filled"
             after = str(save_photo(photo, result.image, f"{stem}.png"))

@@ -200,10 +200,15 @@ def load_model(
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
+        if Path(name_or_path).is_dir():
+            trouble = "is no usable checkpoint of SGE-Net: weights are missing, or something is damaged or does not fit"
+            remedy = "Copy or download it again, or name another folder that save_pretrained wrote"
+        else:
+            trouble = "is no folder here, and the Hub gave no usable checkpoint of SGE-Net by that name"
+            remedy = "Name a folder that save_pretrained wrote"
         raise CheckpointError(
-            f"{name_or_path} is no usable checkpoint of SGE-Net: config.json or weights are missing, damaged, or do "
-            "not fit each other. Copy or download it again, or name a folder that save_pretrained wrote, a Hub id, or "
-            f"one of the bundled weights ({', '.join(BUNDLED)}). {type(error).__name__}: {error}"
+            f"{name_or_path} {trouble}. {remedy}, a Hub id, or one of the bundled weights ({', '.join(BUNDLED)}). "
+            f"{type(error).__name__}: {error}"
         ) from error
     device = device or best_device()
     try:
@@ -749,7 +754,11 @@ PIPELINE_REGISTRY.register_pipeline(
 
 
 def _checkpoint(name_or_path: str | os.PathLike) -> str:
-    """The folder or Hub id behind a name."""
+    """The folder or Hub id behind a name.
+
+    Raises:
+        CheckpointError: it can be neither.
+    """
     name = os.fspath(name_or_path)
     if name in BUNDLED:
         folder = BUNDLED[name]
@@ -763,6 +772,15 @@ def _checkpoint(name_or_path: str | os.PathLike) -> str:
         raise CheckpointError(
             f"No folder and no bundled weights of the name {name!r}: name a folder, a Hub id (OWNER/NAME), or one of "
             f"the bundled weights ({', '.join(BUNDLED)})."
+        )
+    folder = Path(name)
+    if not folder.is_dir() and (folder.is_absolute() or len(folder.parts) > 2 or name.startswith((".", "~"))):
+        raise CheckpointError(f"There is no folder {name} (and a Hub id is OWNER/NAME).")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        inside = sorted(str(config.parent) for config in folder.glob("*/config.json"))
+        raise CheckpointError(
+            f"{name} has no config.json, so it is no checkpoint: name the folder that save_pretrained wrote"
+            + (f" ({', '.join(inside)})." if inside else ".")
         )
     return name
 

@@ -667,6 +667,17 @@ def test_a_class_can_be_removed_and_prescribed(visitor, files, tiny_checkpoint, 
     hole = np.asarray(Image.open(files["mask"])) > 0
     assert (prompted != free)[hole].any() and np.array_equal(prompted[~hole], free[~hole])
 
+    pull = page.locator("#prompt-pull input[type=number]")
+    assert pull.input_value() == f"{inpainter.model.config.guidance_scale:g}"
+    pull.fill("4")
+    pull.blur()
+    assert "The prompt pulled at 4." in visitor.fill("#prompt-run")
+    far = np.asarray(visitor.result()[1].convert("RGB"))
+    assert (far != prompted)[hole].any()
+    assert "The prompt pulled" not in visitor.fill(), "without a prompt there is nothing to pull"
+
+    visitor.click("#say")
+    visitor.settle()
     visitor.click("#prompt-own")
     visitor.fill("#prompt-run")
     own = np.asarray(visitor.result()[1].convert("RGB"))

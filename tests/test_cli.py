@@ -134,7 +134,7 @@ def test_all_scales(run, folder, tiny_checkpoint, photo, hole):
         np.testing.assert_allclose(confidence, view.confidence, atol=0.51 / 255)
 
 
-def test_a_written_segmentation_is_a_semantic_prompt(run, folder):
+def test_a_written_segmentation_is_a_semantic_prompt(run, folder, capsys):
     prompt = np.full((80, 96), 255, np.uint8)
     prompt[30:50, 35:60] = 2
     Image.fromarray(prompt).save(folder / "prompt.png")
@@ -145,8 +145,9 @@ def test_a_written_segmentation_is_a_semantic_prompt(run, folder):
     far = ["--semantic-prompt", folder / "prompt.png", "--guidance-scale"]
     assert run(*arguments, folder / "far.png", *far, 3)[0] == 0
     assert (folder / "far.png").read_bytes() != (folder / "prompted.png").read_bytes()
-    status, _, err = run(*arguments, folder / "never.png", *far, 9)
-    assert status == 2 and "`guidance_scale` must be a number from 0 to 4" in err
+    with pytest.raises(SystemExit, match="2"):
+        run(*arguments, folder / "never.png", *far, 9)
+    assert "argument --guidance-scale: `guidance_scale` must be a number from 0 to 4, got 9" in capsys.readouterr().err
     prompt[0, 0] = 9
     Image.fromarray(prompt).save(folder / "prompt.png")
     status, _, err = run(*arguments, folder / "never.png", "--semantic-prompt", folder / "prompt.png")

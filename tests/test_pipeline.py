@@ -494,15 +494,15 @@ def replace_in_config(old, new):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "config.json"),
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (replace_in_config('"sgenet"', '"resnet"'), "resnet"),
         (replace_in_config('"image_size": 256', '"image_size": "big"'), "image_size"),
         (lambda folder: (folder / "model.safetensors").unlink(), "weights are missing"),
         (truncate, "damaged"),
         (rename_a_key, "lacks 1 weights"),
-        (replace_in_config('"reliability_channels": 8', '"reliability_channels": 5'), "do not fit"),
-        (lambda folder: shutil.rmtree(folder), "damaged"),
+        (replace_in_config('"reliability_channels": 8', '"reliability_channels": 5'), "does not fit"),
+        (lambda folder: shutil.rmtree(folder), "There is no folder"),
     ],
     ids=[
         "no config",
@@ -519,6 +519,17 @@ def replace_in_config(old, new):
 def test_a_damaged_checkpoint_is_one_clear_error(tiny_checkpoint, tmp_path, damage, message):
     with pytest.raises(CheckpointError, match=message):
         load_model(damaged(tiny_checkpoint, tmp_path, damage), device="cpu")
+
+
+def test_a_folder_that_is_not_there_is_not_called_damaged(monkeypatch, tmp_path, tiny_checkpoint):
+    shutil.copytree(tiny_checkpoint, tmp_path / "runs" / "toy" / "final")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"There is no folder runs/toy/finall \(and a Hub id is OWNER/NAME\)"):
+        load_model("runs/toy/finall")
+    with pytest.raises(CheckpointError, match=r"runs/toy has no config\.json.*\(runs/toy/final\)"):
+        load_model("runs/toy")
+    with pytest.raises(CheckpointError, match="runs/tooy is no folder here, and the Hub gave no usable checkpoint"):
+        load_model("runs/tooy")  # this may be a Hub id
 
 
 def test_a_checkpoint_without_processor_says_how_to_add_one(tiny_checkpoint, tmp_path):

@@ -233,6 +233,12 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
             parse_arguments([str(tmp_path / asked)])
     with pytest.raises(FileNotFoundError, match="lie: none"):
         parse_arguments([str(tmp_path / "nowhere" / "street.yaml")])
+    # On the command line the sentence is all there is.
+    script = Path(__file__).parents[1] / "train_accelerate.py"
+    asked = [sys.executable, script, tmp_path / "stret.yaml"]
+    refused = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1 and refused.stderr.startswith("train_accelerate.py: No recipe")
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_path):
@@ -395,7 +401,7 @@ def test_samples_go_on_across_epochs_and_from_any_place(recipe, workers):
     train_set, _ = load_data(arguments)
 
     def batches(progress: Progress, count: int) -> tuple[list[torch.Tensor], list[dict]]:
-        source = Waiting(endless(make_loader(arguments, train_set, Accelerator(cpu=True)), train_set, progress))
+        source = Waiting(endless(make_loader(arguments, train_set, Accelerator(cpu=True)), progress))
         seen, places = [], []
         for batch in itertools.islice(source, count):
             progress.batch += 1
