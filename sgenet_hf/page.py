@@ -290,7 +290,10 @@ class Handlers:
             options = fill_options(self.inpainter, strategy, grow, feather, texture)
             if prompt_editor is not None:
                 prompt = np.where(hole, painted_labels(layers_of(prompt_editor), photo, self.palette), FREE)
-                options |= {"semantic_prompt": prompt, "guidance_scale": pull if self.inpainter.takes_prompts else None}
+                options |= {
+                    "semantic_prompt": prompt,
+                    "guidance_scale": pull if self.inpainter.takes_prompts else None,
+                }
             progress(0.3, "Filling the hole")
             result = self.inpainter(photo, hole, **options)
             progress(0.8, "Saving the photo")

@@ -201,7 +201,9 @@ def load_model(
         raise
     except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
         if Path(name_or_path).is_dir():
-            trouble = "is no usable checkpoint of SGE-Net: weights are missing, or something is damaged or does not fit"
+            trouble = (
+                "is no usable checkpoint of SGE-Net: weights are missing, or something is damaged or does not fit"
+            )
             remedy = "Copy or download it again, or name another folder that save_pretrained wrote"
         else:
             trouble = "is no folder here, and the Hub gave no usable checkpoint of SGE-Net by that name"
