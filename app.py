@@ -275,15 +275,15 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
                     elem_id="prompt-class",
                 )
                 prompt_editor = make_editor("Paint what belongs there", "prompt-editor")
-                pull = gr.Slider(
+                guidance = gr.Slider(
                     0,
                     MAX_GUIDANCE_SCALE,
                     handlers.inpainter.model.config.guidance_scale,
                     step=0.1,
-                    label="How far it pulls",
-                    info="1 is as trained; more is closer to the class, until colours clip. Skies are better at 1.",
+                    label="How far what you painted pulls",
+                    info="1 is as trained; more looks more like the class, until colours clip. Skies are better at 1.",
                     visible=handlers.inpainter.takes_prompts,
-                    elem_id="prompt-pull",
+                    elem_id="prompt-guidance",
                 )
                 with gr.Row(equal_height=True):
                     start = gr.Button("Start from its own map", elem_id="prompt-own")
@@ -321,7 +321,7 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
         **PAGE_ONLY,
         **ONE_AT_A_TIME,
     }
-    for button, painted in ((run, []), (again, [prompt_editor, pull])):
+    for button, painted in ((run, []), (again, [prompt_editor, guidance])):
         filled = button.click(handlers.fill, [*hole, *options, *painted], **asked)
         filled.success(None, js="() => window.bringResultIntoView()", **PAGE_ONLY)
         if compared:  # an older fill beside the new one would contradict it

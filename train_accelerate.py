@@ -21,6 +21,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +66,23 @@ MAY_CHANGE = set(
 
 def main(arguments: list[str] | None = None) -> None:
     """Trains as the arguments say; `arguments` stand in for the command line."""
-    train(*start(arguments))
+    train(start(arguments))
 
 
-def start(
-    arguments: list[str] | None = None,
-) -> tuple[Arguments, Accelerator, Trainer, DataLoader, Dataset | None, Callable[[], dict[str, float]]]:
-    """All that comes before the first sample, and all that can be refused: what `train` takes.
+@dataclass(frozen=True)
+class Run:
+    """A run that may begin, or go on."""
+
+    arguments: Arguments
+    accelerator: Accelerator
+    trainer: Trainer
+    loader: DataLoader
+    validation_set: Dataset | None
+    read_watch: Callable[[], dict[str, float]]
+
+
+def start(arguments: list[str] | None = None) -> Run:
+    """All that comes before the first update: the run folder, the data, the networks, the checkpoint to go on from.
 
     Raises:
         ValueError, OSError: If options, data or checkpoints do not do; the message says what would.
@@ -111,23 +122,17 @@ def start(
             forget_what_came_later(Path(run.output_dir), trainer.progress.samples)
         accelerator.wait_for_everyone()
         logger.info("Resumed %s at %d samples.", resume, trainer.progress.samples)
-    return arguments, accelerator, trainer, loader, validation_set, read_watch
+    return Run(arguments, accelerator, trainer, loader, validation_set, read_watch)
 
 
-def train(
-    arguments: Arguments,
-    accelerator: Accelerator,
-    trainer: Trainer,
-    loader: DataLoader,
-    validation_set: Dataset | None,
-    read_watch: Callable[[], dict[str, float]],
-) -> None:
+def train(prepared: Run) -> None:
     """From where the trainer's progress stands to the end of the run, or of its time."""
+    arguments, accelerator, trainer = prepared.arguments, prepared.accelerator, prepared.trainer
     run, progress, started = arguments.run, trainer.progress, time.monotonic()
     global_batch = run.batch_size * accelerator.num_processes
     update = global_batch * run.gradient_accumulation_steps  # samples per optimiser step
     first_samples, terms_since_log = progress.samples, []
-    batches = Waiting(endless(loader, progress))
+    batches = Waiting(endless(prepared.loader, progress))
     for batch in batches:
         # Between two optimiser steps there is nothing that a checkpoint could hold: stop and save at steps only.
         if accelerator.sync_gradients and (
@@ -144,12 +149,12 @@ def train(
         if is_due(progress.samples, update, run.log_every_samples):
             elapsed = time.monotonic() - started  # both are means since the start: later ones say more
             speed = {"images_per_s": (progress.samples - first_samples) / elapsed, "waiting": batches.waited / elapsed}
-            log(accelerator, progress, run, mean_terms(terms_since_log) | read_watch() | speed)
+            log(accelerator, progress, run, mean_terms(terms_since_log) | prepared.read_watch() | speed)
             terms_since_log.clear()
-        if validation_set is not None and is_due(progress.samples, update, run.validate_every_samples):
+        if prepared.validation_set is not None and is_due(progress.samples, update, run.validate_every_samples):
             if accelerator.is_main_process:
                 picture = Path(run.output_dir) / "samples" / f"{progress.samples:09d}.png"
-                scores = validate(trainer.averaged, validation_set, accelerator.device, picture)
+                scores = validate(trainer.averaged, prepared.validation_set, accelerator.device, picture)
                 log(accelerator, progress, run, scores)
                 track_picture(accelerator, picture, progress.samples)
             accelerator.wait_for_everyone()
@@ -358,7 +363,7 @@ def compare_processes(accelerator: Accelerator) -> None:
     `accelerate launch --cpu --num_processes 2` starts one process and says nothing.
 
     Raises:
-        ValueError: If fewer were started than asked for.
+        ValueError: If another number was started.
     """
     launcher = psutil.Process().parent()
     words = launcher.cmdline() if launcher is not None else []
@@ -391,7 +396,7 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
         if resume is None:
             raise FileExistsError(f"{folder} holds a run: add `--resume latest`, or give another --output_dir.")
         # What an older run did not name did not exist: it is what it would be if it were not given.
-        before = argument_defaults() | json.loads((folder / "arguments.json").read_text())
+        before = argument_defaults() | read_arguments(folder / "arguments.json")
         fixed = record.keys() - MAY_CHANGE
         if arguments.loss.read_back_weight and arguments.loss.reader is None:
             fixed |= {"initialize_from"}  # it is the reader
@@ -408,8 +413,24 @@ def open_run_folder(arguments: Arguments, accelerator: Accelerator, resume: Path
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "arguments.json").write_text(json.dumps(record, indent=2) + "\n")
+        with whole_file(folder / "arguments.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
     accelerator.wait_for_everyone()
+
+
+def read_arguments(path: Path) -> dict:
+    """What a run was started with.
+
+    Raises:
+        FileNotFoundError, ValueError: If nobody can say any more.
+    """
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}), so nobody can say whether this is the same run: put it right from another "
+            "copy, or start a new run with --initialize_from and another --output_dir."
+        ) from error
 
 
 def find_checkpoint(arguments: Arguments) -> Path:
@@ -471,7 +492,9 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
 
 if __name__ == "__main__":
     try:
-        ready = start()
-    except (ValueError, OSError) as error:  # nothing has begun and nothing is wrong with this script: no trace
-        sys.exit(f"train_accelerate.py: {error}")
-    train(*ready)
+        prepared = start()
+    except (ValueError, OSError) as error:
+        if os.environ.get("SGENET_TRACE") == "1":
+            raise
+        sys.exit(f"train_accelerate.py: {error} (SGENET_TRACE=1 shows where.)")  # before an update nothing is lost
+    train(prepared)

@@ -37,7 +37,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from .averaging import mean_of_networks
-from .configuration_sgenet import check_guidance_scale, check_noise_strength
+from .configuration_sgenet import MAX_GUIDANCE_SCALE, MAX_NOISE_STRENGTH
 from .hub import file_beside, network_name, write_bundled_folder
 from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("inpaint needs a MASK, or --remove with the names of classes")
     if arguments.command == "inpaint" and arguments.segmenter and not arguments.remove:
         parser.error("--segmenter finds what to --remove: name classes with --remove")
+    if arguments.command == "inpaint" and arguments.guidance_scale is not None and not arguments.semantic_prompt:
+        parser.error("--guidance-scale says how far a prompt pulls: name one with --semantic-prompt")
     transformers_logging.disable_progress_bar()  # "Loading weights" takes a moment
     enable_progress_bars()  # the Hub's, which the line above turns off too: a download may take long
     try:
@@ -452,18 +454,19 @@ def _positive(text: str) -> int:
     return number
 
 
-def _factor(judge: Callable[[object], None]) -> Callable[[str], float]:
-    """A number that `judge` lets pass; argparse says which option had another."""
+def _factor(highest: int) -> Callable[[str], float]:
+    """A number from 0 to `highest`; argparse adds which option had another."""
 
-    def factor(text: str) -> float:
-        value = float(text)
+    def number(text: str) -> float:
         try:
-            judge(value)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= highest:  # nan is not
+            raise argparse.ArgumentTypeError(f"{text} is no number from 0 to {highest}")
         return value
 
-    return factor
+    return number
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -589,14 +592,14 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--noise-strength",
-        type=_factor(check_noise_strength),
+        type=_factor(MAX_NOISE_STRENGTH),
         metavar="FACTOR",
         help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the "
         "checkpoint's; street: 0.7)",
     )
     parser.add_argument(
         "--guidance-scale",
-        type=_factor(check_guidance_scale),
+        type=_factor(MAX_GUIDANCE_SCALE),
         metavar="FACTOR",
         help="how far the semantic prompt pulls: 1 as in training, at most 4 (default: the checkpoint's; street: 1.5)",
     )

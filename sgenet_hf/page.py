@@ -279,10 +279,11 @@ class Handlers:
         feather: float,
         texture: float,
         prompt_editor: dict[str, Any] | None = None,
-        pull: float | None = None,
+        guidance: float | None = None,
         progress=gr.Progress(),  # noqa: B008 (how Gradio passes it)
     ) -> Iterator[tuple[Any, ...]]:
-        """Fills what is painted; yields `slider, summary, download, own_download, thoughts, last` once."""
+        """Fills what is painted, as `prompt_editor` says if it is given (`guidance`: how far that pulls); yields
+        `slider, summary, download, own_download, thoughts, last` once."""
         progress(0.1, "Reading the photo")
         photo = read_photo(photo_file)
         hole = require_hole(editor, photo, exact)
@@ -292,7 +293,7 @@ class Handlers:
                 prompt = np.where(hole, painted_labels(layers_of(prompt_editor), photo, self.palette), FREE)
                 options |= {
                     "semantic_prompt": prompt,
-                    "guidance_scale": pull if self.inpainter.takes_prompts else None,
+                    "guidance_scale": guidance if self.inpainter.takes_prompts else None,
                 }
             progress(0.3, "Filling the hole")
             result = self.inpainter(photo, hole, **options)
@@ -439,7 +440,8 @@ class Handlers:
             network: One of the networks that the server offers; by default the page's own.
             noise_strength: How much texture the fill shows, for networks with noise: 0 the smoothest, 1 as trained, at
                 most 2; by default the network's own.
-            guidance_scale: How far the semantic prompt pulls: 1 as trained, at most 4; by default the network's own.
+            guidance_scale: How far the semantic prompt pulls: 0 not towards its classes, 1 as trained, at most 4; by
+                default the network's own.
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -194,22 +195,18 @@ def load_model(
         CheckpointError: nothing there, no or another model's configuration, damaged, missing or misshapen weights.
         ValueError: a device that is not there.
     """
+    source = _checkpoint(name_or_path)
     try:
-        source = _checkpoint(name_or_path)
         model = (network or _system_of(source)).from_pretrained(source, dtype=dtype or "auto")
-    except CheckpointError:
-        raise
     except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
-        if Path(name_or_path).is_dir():
-            trouble = (
-                "is no usable checkpoint of SGE-Net: weights are missing, or something is damaged or does not fit"
-            )
+        if Path(source).is_dir():
+            trouble = "no usable checkpoint of SGE-Net: weights are missing, or something is damaged or does not fit"
             remedy = "Copy or download it again, or name another folder that save_pretrained wrote"
         else:
-            trouble = "is no folder here, and the Hub gave no usable checkpoint of SGE-Net by that name"
+            trouble = "no folder here, and the Hub gave no usable checkpoint of SGE-Net by that name"
             remedy = "Name a folder that save_pretrained wrote"
         raise CheckpointError(
-            f"{name_or_path} {trouble}. {remedy}, a Hub id, or one of the bundled weights ({', '.join(BUNDLED)}). "
+            f"{name_or_path} is {trouble}. {remedy}, a Hub id, or one of the bundled weights ({', '.join(BUNDLED)}). "
             f"{type(error).__name__}: {error}"
         ) from error
     device = device or best_device()
@@ -367,7 +364,8 @@ class Inpainter:
                 pixel bit for bit as it was.
             noise_strength: how much texture the fill shows, for networks with noise: 0 the smoothest, nearest to the
                 truth on average, 1 as trained, at most 2; by default the checkpoint's (`street`: 0.7).
-            guidance_scale: how far the semantic prompt pulls: 1 as trained, at most 4; by default the checkpoint's
+            guidance_scale: how far the semantic prompt pulls: 0 not towards its classes (what contextual attention
+                pastes is hidden there all the same), 1 as trained, at most 4; by default the checkpoint's
                 (`street`: 1.5). Without effect without a prompt.
 
         Raises:
@@ -430,6 +428,7 @@ class Inpainter:
             self._paste(pixels, job, region, fill)
         weights = [fill.weight for fill in fills]
         shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
+        prompted = job.prompt is not None and bool((job.prompt >= 0)[job.mask].any())
         return InpaintingResult(
             image=job.photo.image(pixels),
             mask=job.mask,
@@ -440,9 +439,9 @@ class Inpainter:
             warnings=job.warnings,
             classes=self.classes,
             expected_error=_mean([fill.expected_error for fill in fills], weights),
-            prompted=job.prompt is not None and bool((job.prompt >= 0)[job.mask].any()),
+            prompted=prompted,
             noise_strength=job.noise_strength,
-            guidance_scale=None if job.prompt is None else job.guidance_scale,
+            guidance_scale=job.guidance_scale if prompted else None,
             removed=job.removed,
         )
 
@@ -759,9 +758,10 @@ def _checkpoint(name_or_path: str | os.PathLike) -> str:
     """The folder or Hub id behind a name.
 
     Raises:
-        CheckpointError: it can be neither.
+        CheckpointError: it can be neither, or the folder is no checkpoint's.
     """
     name = os.fspath(name_or_path)
+    known = f"one of the bundled weights ({', '.join(BUNDLED)})"
     if name in BUNDLED:
         folder = BUNDLED[name]
         if not (folder / "config.json").is_file():
@@ -770,21 +770,34 @@ def _checkpoint(name_or_path: str | os.PathLike) -> str:
                 "the package again, or name a folder or Hub id."
             )
         return str(folder)
-    if Path(name).name == name and not Path(name).is_dir():  # a Hub id has an owner; asking the Hub would take long
+    folder = Path(name).expanduser()
+    if folder.is_file():
+        raise CheckpointError(f"{name} is a file: name the folder that holds it and its config.json.")
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            inside = [str(config.parent) for config in sorted(folder.glob("*/config.json")) if _is_ours(config)]
+            raise CheckpointError(
+                f"The folder {name!r} has no config.json, so it is no checkpoint: name one that save_pretrained wrote"
+                + (f" ({', '.join(inside)})." if inside else ".")
+            )
+        return str(folder)
+    if len(folder.parts) == 1 and not name.startswith((".", "~")):  # a Hub id has an owner; asking would take long
         raise CheckpointError(
-            f"No folder and no bundled weights of the name {name!r}: name a folder, a Hub id (OWNER/NAME), or one of "
-            f"the bundled weights ({', '.join(BUNDLED)})."
+            f"No folder and no bundled weights of the name {name!r}: name a folder, a Hub id (OWNER/NAME), or {known}."
         )
-    folder = Path(name)
-    if not folder.is_dir() and (folder.is_absolute() or len(folder.parts) > 2 or name.startswith((".", "~"))):
-        raise CheckpointError(f"There is no folder {name} (and a Hub id is OWNER/NAME).")
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        inside = sorted(str(config.parent) for config in folder.glob("*/config.json"))
+    if folder.is_absolute() or len(folder.parts) != 2 or name.startswith((".", "~")):
         raise CheckpointError(
-            f"{name} has no config.json, so it is no checkpoint: name the folder that save_pretrained wrote"
-            + (f" ({', '.join(inside)})." if inside else ".")
+            f"There is no folder {name!r}: name one that is there, a Hub id (OWNER/NAME), or {known}."
         )
     return name
+
+
+def _is_ours(config: Path) -> bool:
+    """Whether a configuration is of a network that `load_model` loads, and not of one half written."""
+    try:
+        return json.loads(config.read_text())["model_type"] in SYSTEMS and config.parent.suffix != ".partial"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _load_processor(name_or_path: str | os.PathLike) -> SGENetImageProcessor:

@@ -330,11 +330,17 @@ def read_recipe(path: Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is none, with the names of those that lie where it was looked for.
+        ValueError: If it holds something else than options.
     """
     if not path.is_file():
         there = ", ".join(sorted(other.name for other in path.parent.glob("[!.]*.yaml")))
         raise FileNotFoundError(f"No recipe {path}; in its folder lie: {there or 'none'}. The project's: recipes/.")
-    recipe = yaml.safe_load(path.read_text()) or {}
+    try:
+        recipe = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"The recipe {path} is no YAML: {error}") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"The recipe {path} must hold options, one `name: value` a line.")
     base = recipe.pop("extends", None)
     return recipe if base is None else read_recipe(path.with_name(base)) | recipe
 

@@ -667,7 +667,7 @@ def test_a_class_can_be_removed_and_prescribed(visitor, files, tiny_checkpoint, 
     hole = np.asarray(Image.open(files["mask"])) > 0
     assert (prompted != free)[hole].any() and np.array_equal(prompted[~hole], free[~hole])
 
-    pull = page.locator("#prompt-pull input[type=number]")
+    pull = page.locator("#prompt-guidance input[type=number]")
     assert pull.input_value() == f"{inpainter.model.config.guidance_scale:g}"
     pull.fill("4")
     pull.blur()

@@ -521,15 +521,27 @@ def test_a_damaged_checkpoint_is_one_clear_error(tiny_checkpoint, tmp_path, dama
         load_model(damaged(tiny_checkpoint, tmp_path, damage), device="cpu")
 
 
-def test_a_folder_that_is_not_there_is_not_called_damaged(monkeypatch, tmp_path, tiny_checkpoint):
-    shutil.copytree(tiny_checkpoint, tmp_path / "runs" / "toy" / "final")
+def test_a_name_that_is_no_checkpoint_is_told_apart(monkeypatch, tmp_path, tiny_checkpoint):
+    for folder in ("toy/final", "toy/final.partial", "street"):
+        shutil.copytree(tiny_checkpoint, tmp_path / "runs" / folder)
+    (tmp_path / "runs/toy/segmenter").mkdir()
+    (tmp_path / "runs/toy/segmenter/config.json").write_text('{"model_type": "mobilenet_v2"}')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"There is no folder runs/toy/finall \(and a Hub id is OWNER/NAME\)"):
-        load_model("runs/toy/finall")
-    with pytest.raises(CheckpointError, match=r"runs/toy has no config\.json.*\(runs/toy/final\)"):
-        load_model("runs/toy")
-    with pytest.raises(CheckpointError, match="runs/tooy is no folder here, and the Hub gave no usable checkpoint"):
-        load_model("runs/tooy")  # this may be a Hub id
+    for name, message in (
+        ("runs/toy/finall", r"There is no folder 'runs/toy/finall'.*OWNER/NAME.*\(street\)"),
+        ("", r"has no config\.json, so it is no checkpoint: name one that save_pretrained wrote\.$"),
+        ("runs/toy", r"'runs/toy' has no config\.json.* \(runs/toy/final\)\.$"),
+        ("runs/toy/final/model.safetensors", "is a file: name the folder that holds it"),
+        ("runs/tooy", "runs/tooy is no folder here, and the Hub gave no usable checkpoint"),  # this may be a Hub id
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load_model(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_model("~/runs/toy/final", device="cpu").config.num_labels == 4
+    truncate(tmp_path / "runs/street")
+    monkeypatch.setitem(sgenet_hf.BUNDLED, "street", tmp_path / "runs/street")
+    with pytest.raises(CheckpointError, match=r"^street is no usable checkpoint.* damaged"):
+        load_model("street")
 
 
 def test_a_checkpoint_without_processor_says_how_to_add_one(tiny_checkpoint, tmp_path):

@@ -63,6 +63,14 @@ def test_the_amount_of_texture_is_said_where_there_is_a_choice(result):
     assert "Texture: 0.5." in describe(result, 0)
 
 
+def test_how_far_a_prompt_pulled_is_said_where_one_spoke(tiny_model, photo, mask):
+    inpainter = Inpainter(tiny_model)
+    free, asked = np.full((80, 96), 255), np.where(np.asarray(mask) > 0, 2, 255)
+    for prompt, said in ((None, False), (free, False), (asked, True)):
+        result = inpainter(photo, mask, semantic_prompt=prompt, guidance_scale=3)
+        assert ("The prompt pulled at 3." in describe(result, 0)) == said == (result.guidance_scale is not None)
+
+
 def test_the_expected_error_is_said_and_drawn(result):
     assert "miss the truth" not in describe(result, 0) and "Expected error" not in show_thoughts(
         result, class_palette(2)

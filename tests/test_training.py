@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -35,7 +36,7 @@ from sgenet_hf.trainer import (
     learning_rate_factor,
 )
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
-from train_accelerate import EpochBatches, Waiting, endless, load_data, main, make_loader
+from train_accelerate import EpochBatches, Waiting, compare_processes, endless, load_data, main, make_loader
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -233,12 +234,34 @@ def test_a_recipe_that_is_not_there_is_named_with_those_that_are(tmp_path):
             parse_arguments([str(tmp_path / asked)])
     with pytest.raises(FileNotFoundError, match="lie: none"):
         parse_arguments([str(tmp_path / "nowhere" / "street.yaml")])
-    # On the command line the sentence is all there is.
-    script = Path(__file__).parents[1] / "train_accelerate.py"
-    asked = [sys.executable, script, tmp_path / "stret.yaml"]
+
+
+def test_on_the_command_line_a_refusal_is_a_sentence(recipe, tmp_path):
+    (tmp_path / "run/checkpoints/samples-000000002").mkdir(parents=True)
+    asked = [sys.executable, ROOT / "train_accelerate.py", recipe, "--output_dir", tmp_path / "run"]
     refused = subprocess.run(asked, capture_output=True, text=True, timeout=120)
-    assert refused.returncode == 1 and refused.stderr.startswith("train_accelerate.py: No recipe")
-    assert "Traceback" not in refused.stderr
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert re.search(r"^train_accelerate\.py: \S*run holds a run: add `--resume latest`", refused.stderr, re.M)
+    (tmp_path / "run/arguments.json").write_text("")  # killed while it was written, by a version that could be
+    with pytest.raises(ValueError, match=r"arguments\.json is damaged .* --output_dir"):
+        main([str(recipe), "--output_dir", str(tmp_path / "run"), "--resume", "latest"])
+
+
+def test_a_recipe_must_hold_options(tmp_path):
+    for text, message in (("a: [1", "is no YAML"), ("- street", "one `name: value` a line")):
+        (tmp_path / "recipe.yaml").write_text(text)
+        with pytest.raises(ValueError, match=rf"recipe\.yaml .*{message}"):
+            parse_arguments([str(tmp_path / "recipe.yaml")])
+
+
+def test_fewer_processes_than_asked_for_are_refused(monkeypatch):
+    launcher = SimpleNamespace(cmdline=lambda: ["accelerate", "launch", "--cpu", "--num_processes=2"])
+    monkeypatch.setattr("train_accelerate.psutil.Process", lambda: SimpleNamespace(parent=lambda: launcher))
+    accelerator = SimpleNamespace(num_processes=2, mixed_precision="no", device="cpu")
+    compare_processes(accelerator)
+    accelerator.num_processes = 1
+    with pytest.raises(ValueError, match="2 processes were asked for, 1 started.*--nproc_per_node 2"):
+        compare_processes(accelerator)
 
 
 def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_path):
