@@ -1,9 +1,11 @@
 """Arguments of the training script: four dataclasses, read from a YAML recipe and the command line."""
 
 import dataclasses
+import difflib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -25,6 +27,11 @@ PRESETS = {
 
 # A value of perceptual_scales that is no file.
 MEASURED = "measured"
+
+AT_LEAST_ONE = set(
+    "crop_size resize_shorter batch_size gradient_accumulation_steps discriminator_width validation_samples "
+    "log_every_samples validate_every_samples save_every_samples keep_checkpoints".split()
+)
 
 
 @dataclass
@@ -220,6 +227,8 @@ class Arguments:
                     raise ValueError(f"{name} is {value!r}; choose one of {', '.join(get_args(hint))}.")
                 if get_origin(hint) is not Literal and not fits(value, hint):
                     raise ValueError(f"{name} is {value!r}, but must be {getattr(hint, '__name__', hint)}.")
+                if name in AT_LEAST_ONE and value < 1:
+                    raise ValueError(f"{name} is {value}, but must be 1 or more.")
         for entry in self.data.mask_mix:
             if not re.fullmatch(r"\w+=\d+(\.\d+)?", entry):
                 raise ValueError(f"mask_mix holds {entry!r}; write kind=weight, such as boxes=2.")
@@ -293,23 +302,38 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
 
     Raises:
         FileNotFoundError: If there is no such recipe.
-        ValueError: If the recipe holds a name that is not an argument, or a value that is none of the choices.
+        ValueError: If recipe or command line hold a name that is not an argument, or a value that does not do.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = HfArgumentParser([DataArguments, ModelArguments, LossArguments, RunArguments], description=__doc__)
+    known = sorted(action.dest for action in parser._actions)
     if words and words[0].endswith((".yaml", ".yml")):
         recipe_path = words.pop(0)
         recipe = read_recipe(Path(recipe_path))
-        known = {action.dest for action in parser._actions}
-        unknown = sorted(set(recipe) - known)
+        unknown = sorted(set(recipe).difference(known))
         if unknown:
-            raise ValueError(f"{recipe_path} holds unknown names: {', '.join(unknown)}. `--help` lists them all.")
+            raise ValueError(f"{recipe_path} holds unknown names: {', '.join(similar(unknown, known))}.")
         for action in parser._actions:
             if action.dest in recipe:
                 action.default, action.required = expand_variables(recipe[action.dest]), False
-    parsed = Arguments(*parser.parse_args_into_dataclasses(words))
-    refuse_unset_variables(parsed)
-    return parsed
+    elif words and not words[0].startswith("-"):
+        raise ValueError(f"{words[0]} is no recipe: the first word is a .yaml file, such as recipes/toy.yaml.")
+    *parsed, rest = parser.parse_args_into_dataclasses(words, return_remaining_strings=True)
+    if rest:
+        unknown = [word.removeprefix("--").split("=")[0] for word in rest if word.startswith("-")] or rest
+        raise ValueError(f"Unknown on the command line: {', '.join(similar(unknown, known))}.")
+    arguments = Arguments(*parsed)
+    refuse_unset_variables(arguments)
+    return arguments
+
+
+def similar(unknown: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Each unknown name with the known one that it looks like, if there is one; else with where to look."""
+    return [
+        f"{name} ({'do you mean ' + near[0] + '?' if near else '`--help` lists them all'})"
+        for name in unknown
+        for near in [difflib.get_close_matches(name, known, n=1)]
+    ]
 
 
 def fits(value: object, hint: object) -> bool:

@@ -247,6 +247,16 @@ def test_on_the_command_line_a_refusal_is_a_sentence(recipe, tmp_path):
         main([str(recipe), "--output_dir", str(tmp_path / "run"), "--resume", "latest"])
 
 
+def test_a_command_line_of_wrong_names_is_refused_with_those_that_look_alike(recipe):
+    for words, message in (
+        ([str(recipe), "--output_dir", "x", "--bach_size", "3"], r"bach_size \(do you mean batch_size\?\)"),
+        ([str(recipe), "--output_dir", "x", "--qqqq=3"], r"qqqq \(`--help` lists them all\)"),
+        (["toy"], "toy is no recipe: .*recipes/toy.yaml"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_arguments(words)
+
+
 def test_a_recipe_must_hold_options(tmp_path):
     for text, message in (("a: [1", "is no YAML"), ("- street", "one `name: value` a line")):
         (tmp_path / "recipe.yaml").write_text(text)
@@ -330,6 +340,7 @@ def test_command_line_overrules_the_recipe_and_typos_are_found(recipe, tmp_path,
         ("bach_size: 3", "bach_size"),
         ("adversarial_kind: vanila", "hinge, vanilla, lsgan"),
         ("texture_window: 65", "exceeds crop_size"),
+        ("batch_size: 0", "batch_size is 0, but must be 1 or more"),
         ("irregular_masks: $NOT_SET_ANYWHERE/masks", "NOT_SET_ANYWHERE"),
         ("push_to_hub: me/mine", "license_file"),
     ):
