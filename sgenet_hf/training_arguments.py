@@ -29,8 +29,8 @@ PRESETS = {
 MEASURED = "measured"
 
 AT_LEAST_ONE = set(
-    "crop_size resize_shorter batch_size gradient_accumulation_steps discriminator_width validation_samples "
-    "log_every_samples validate_every_samples save_every_samples keep_checkpoints".split()
+    "total_samples crop_size resize_shorter batch_size gradient_accumulation_steps discriminator_width "
+    "validation_samples log_every_samples validate_every_samples save_every_samples keep_checkpoints".split()
 )
 
 
@@ -319,8 +319,10 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
     elif words and not words[0].startswith("-"):
         raise ValueError(f"{words[0]} is no recipe: the first word is a .yaml file, such as recipes/toy.yaml.")
     *parsed, rest = parser.parse_args_into_dataclasses(words, return_remaining_strings=True)
+    if any(word.endswith((".yaml", ".yml")) for word in rest):
+        raise ValueError("A recipe comes first: train_accelerate.py RECIPE.yaml --option value ...")
     if rest:
-        unknown = [word.removeprefix("--").split("=")[0] for word in rest if word.startswith("-")] or rest
+        unknown = [word.removeprefix("--").split("=")[0] for word in rest if word.startswith("--")] or rest
         raise ValueError(f"Unknown on the command line: {', '.join(similar(unknown, known))}.")
     arguments = Arguments(*parsed)
     refuse_unset_variables(arguments)

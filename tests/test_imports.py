@@ -95,6 +95,7 @@ ARROWS: dict[str, set[str]] = {
     "averaging": {"pipeline"},
     "cli": {
         "averaging",
+        "configuration_sgenet",
         "data",
         "hub",
         "layouts",

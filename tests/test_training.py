@@ -251,6 +251,7 @@ def test_a_command_line_of_wrong_names_is_refused_with_those_that_look_alike(rec
     for words, message in (
         ([str(recipe), "--output_dir", "x", "--bach_size", "3"], r"bach_size \(do you mean batch_size\?\)"),
         ([str(recipe), "--output_dir", "x", "--qqqq=3"], r"qqqq \(`--help` lists them all\)"),
+        (["--dataset", "toy:4", "--output_dir", "x", "toy.yaml"], "A recipe comes first"),
         (["toy"], "toy is no recipe: .*recipes/toy.yaml"),
     ):
         with pytest.raises(ValueError, match=message):
