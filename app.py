@@ -281,7 +281,7 @@ def build_photo_tab(handlers: Handlers, examples: list[tuple[str, str, str]]) ->
                     handlers.inpainter.model.config.guidance_scale,
                     step=0.1,
                     label="How far what you painted pulls",
-                    info="1 is as trained; more looks more like the class, until colours clip. Skies are better at 1.",
+                    info="1 is as trained, and calmer; more looks more like the class, until colours clip.",
                     visible=handlers.inpainter.takes_prompts,
                     elem_id="prompt-guidance",
                 )
