@@ -177,6 +177,7 @@ SETTINGS = {
     "guidance_scale": "semantic_guidance",
     "noise_strength": "noise_channels",
     "pasted_share": "contextual_attention",
+    "redrawn_share": "widths",  # any network of ours
 }
 
 

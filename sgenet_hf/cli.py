@@ -222,6 +222,7 @@ def info_command(arguments: argparse.Namespace) -> int:
         prompts = f"prompts at guidance scale {config.guidance_scale:g}"
         extras = {
             f"contextual attention, share {config.pasted_share:g}": config.contextual_attention,
+            f"redrawn with the photo's patches, share {config.redrawn_share:g}": config.redrawn_share,
             prompts: config.semantic_guidance and config.guidance_scale != 1,
             "expected error": config.error_estimation,
             noise: config.noise_channels,

@@ -94,6 +94,10 @@ class SGENetConfig(PreTrainedConfig):
         pasted_share: How much of what it pastes is mixed into the finest image, 0 to 1; not of its finest grain, which
             the patches blur and the network draws. Two estimates that err apart are better than either. Without effect
             where a prompt speaks, and in training, where the network knows its photos better than any patch does.
+        redrawn_share: How much of the finest image in the hole is redrawn with patches of the known part, 0 to 1 (not
+            in the paper; the idea is Wexler et al.'s, PAMI 2007): what the network filled in says which patches fit,
+            in colour, class and texture, so that bricks and leaves are the photo's own. Without effect where a prompt
+            speaks, and in training.
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.
@@ -125,6 +129,7 @@ class SGENetConfig(PreTrainedConfig):
     error_estimation: bool = False
     contextual_attention: bool = False
     pasted_share: float | int = 0.0
+    redrawn_share: float | int = 0.0
     ignore_index: int = 255
     initializer_range: float = 0.02
     label_colors: list[list[int]] | None = None
@@ -187,8 +192,9 @@ class SGENetConfig(PreTrainedConfig):
             raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
         check_noise_strength(self.noise_strength)
         check_guidance_scale(self.guidance_scale)
-        if not 0 <= self.pasted_share <= 1:
-            raise ValueError(f"`pasted_share` is a share, from 0 to 1, got {self.pasted_share}.")
+        for name in ("pasted_share", "redrawn_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is a share, from 0 to 1, got {getattr(self, name)}.")
         if self.pasted_share and not self.contextual_attention:
             raise ValueError("`pasted_share` needs `contextual_attention=True`: without it nothing is pasted.")
         if self.confidence_evaluation and not self.semantic_guidance:

@@ -5,7 +5,7 @@ The file reads in the order in which the data flows:
     photo, mask -> encoder -> context inference (CIM) -> per scale l = 4, 3, 2, 1:
         heads (Eq. 1) -> evaluation (SCEM, Eq. 4) -> guided inference (SGIM, Eq. 3; SGIM+, Eq. 5, 6) -> scale 0: heads
     beside it, not in the paper: at scale 3 patches of the known part are pasted into the hole for the finer scales; at
-    scale 2 the error that is to be expected
+    scale 2 the error that is to be expected; at scale 0 the fill is redrawn with patches of the known part
 
 Symbols of the paper and their names here:
 
@@ -31,6 +31,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from .configuration_sgenet import NUM_SCALES, SGENetConfig, check_guidance_scale, check_noise_strength
+from .patch_synthesis import redraw
 
 
 COARSEST = NUM_SCALES - 1
@@ -696,11 +697,15 @@ class SGENetModel(SGENetPreTrainedModel):
         as_trained = not isinstance(guidance_scale, torch.Tensor) and guidance_scale == 1
         images, logits, confidences, reliabilities, expected_error = [], [], [], [], None
         pasted, shown = None, None
+        # A prompt may ask for what the photo does not have.
+        left_open = hole_padded if prompt is None else hole_padded * (1 - prompt.sum(dim=1, keepdim=True))
         for index, scale in enumerate(range(COARSEST, -1, -1)):
             size = scale_size(height, width, scale)
             image, scale_logits = self.heads[index](hidden_states)  # Eq. 1
             if scale == 0 and pasted is not None and not self.training:
                 image = image + self.config.pasted_share * shown[0] * smooth(pasted - image, GRAIN)
+            if scale == 0 and self.config.redrawn_share and not self.training:
+                image = self.redraw_hole(image, photo_and_mask, scale_logits, left_open, (height, width))
             guidance, unprompted, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
             reliability = None
             if self.evaluation is not None:  # Eq. 4
@@ -719,8 +724,6 @@ class SGENetModel(SGENetPreTrainedModel):
                 )
                 as_known = torch.cat([pasted, torch.zeros_like(hole_padded)], dim=1)
                 pasted_skips = self.encoder(as_known, deepest=ATTENTION_SCALE - 1)
-                # A prompt may ask for what the photo does not have.
-                left_open = hole_padded if prompt is None else hole_padded * (1 - prompt.sum(dim=1, keepdim=True))
                 shown = [has_source * F.max_pool2d(left_open, 2**level) for level in range(ATTENTION_SCALE)]
                 skips = self.contextual_attention.show(skips, pasted_skips, shown)
             if scale > 0:  # Eq. 5
@@ -750,6 +753,25 @@ class SGENetModel(SGENetPreTrainedModel):
 
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return self.config.return_dict if return_dict is None else return_dict
+
+    def redraw_hole(
+        self,
+        image: torch.Tensor,
+        photo_and_mask: torch.Tensor,
+        logits: torch.Tensor,
+        left_open: torch.Tensor,
+        size: tuple[int, int],
+    ) -> torch.Tensor:
+        """Mixes into the finest image (B, 3, H', W'), padded, what known patches make of the hole, but for where a
+        prompt speaks; the photo's `size` is without padding."""
+        inside = (..., slice(size[0]), slice(size[1]))
+        photo, hole = photo_and_mask[:, :3], photo_and_mask[:, 3:]
+        filled = torch.where(hole > 0, image.clamp(-1, 1), photo)[inside]
+        probabilities = logits.float().softmax(dim=1)[inside]
+        redrawn = image.clone()
+        for index in left_open.flatten(1).any(dim=1).nonzero()[:, 0].tolist():
+            redrawn[index][inside] = redraw(filled[index], hole[index, 0][inside], probabilities[index])
+        return image + self.config.redrawn_share * left_open * (redrawn - image)
 
     def read_segmentation(
         self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int

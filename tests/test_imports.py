@@ -26,8 +26,9 @@ ARROWS: dict[str, set[str]] = {
     "photos": set(),
     "discriminator": set(),
     "segmenters": set(),
+    "patch_synthesis": set(),
     # The network and what surrounds it.
-    "modeling_sgenet": {"configuration_sgenet"},
+    "modeling_sgenet": {"configuration_sgenet", "patch_synthesis"},
     "image_processing_sgenet": {"configuration_sgenet", "photos"},
     "baseline_discriminators": {"discriminator"},
     "baseline_gatedconv": {"modeling_sgenet"},
@@ -111,6 +112,7 @@ ARROWS: dict[str, set[str]] = {
 }
 TRAVEL_WITH_CHECKPOINTS = (
     "configuration_sgenet",
+    "patch_synthesis",
     "modeling_sgenet",
     "image_processing_sgenet",
     "baseline_gatedconv",

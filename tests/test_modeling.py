@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
 from sgenet_hf.modeling_sgenet import SGENetGuidance, instance_norm, lattice_noise, masked_quantile, self_match, smooth
+from sgenet_hf.patch_synthesis import redraw
 
 
 TINY = {"widths": (4, 8, 8, 16, 16), "num_labels": 4}
@@ -668,6 +669,51 @@ def test_a_share_of_what_was_pasted_joins_the_finest_image_without_its_grain():
     prompt[:, :, :64] = 1
     drawn, mixed = (attentive(pasted_share=share)(photo, hole, prompt).images[-1] for share in (0, 0.5))
     assert torch.equal(drawn[..., :64], mixed[..., :64]) and not torch.equal(drawn, mixed)
+
+
+@torch.no_grad()
+def test_the_finest_image_is_redrawn_with_the_photos_patches():
+    photo, hole = photo_and_hole(128, 128)
+    photo[1] = 0.3 * photo[1] - 0.5
+    hole[1] = 0
+    hole[1, :, 70:100, 20:90] = 1
+    drawn, half, whole = (tiny(redrawn_share=share)(photo, hole) for share in (0, 0.5, 1))
+    for scale in range(5):
+        assert torch.equal(drawn.at_scale(scale).image, whole.at_scale(scale).image) != (scale == 0)
+    known = (hole == 0).expand_as(photo)
+    assert torch.equal(whole.composite[known], photo[known]) and torch.equal(
+        whole.images[-1][known], drawn.images[-1][known]
+    )
+    torch.testing.assert_close(half.images[-1], (drawn.images[-1] + whole.images[-1]) / 2)
+    for index in range(2):
+        fill, probabilities = drawn.composite[index], drawn.logits[-1][index].softmax(dim=0)
+        expected = redraw(fill, hole[index, 0], probabilities)
+        torch.testing.assert_close(whole.composite[index], expected)
+        alone = tiny(redrawn_share=1)(photo[index : index + 1], hole[index : index + 1]).composite[0]
+        assert (alone - whole.composite[index]).abs().mean() < 0.01  # what is most alike may turn on a last digit
+
+
+@torch.no_grad()
+def test_where_a_prompt_speaks_and_in_training_nothing_is_redrawn():
+    photo, hole = photo_and_hole(70, 72)
+    plain, ours = tiny(), tiny(redrawn_share=1)
+    prompt = torch.where(hole[:, 0] > 0, 3, -1)
+    assert torch.equal(ours(photo, hole, prompt).composite, plain(photo, hole, prompt).composite)
+    prompt[:, :, :36] = -1
+    mine, other = ours(photo, hole, prompt).composite, plain(photo, hole, prompt).composite
+    assert torch.equal(mine[..., 36:], other[..., 36:]) and not torch.equal(mine, other)
+    assert torch.equal(ours.train()(photo, hole).composite, plain.train()(photo, hole).composite)
+
+
+@torch.no_grad()
+def test_photos_of_several_sizes_are_redrawn_as_if_alone():
+    model, (photo, hole) = tiny(redrawn_share=1), photo_and_hole(80, 100)
+    pixel_mask = torch.zeros(2, 80, 100, dtype=torch.long)
+    pixel_mask[0], pixel_mask[1, :50, :33] = 1, 1
+    together = model(photo, hole, pixel_mask=pixel_mask).composite
+    assert torch.equal(together[1, :, :50, :33], model(photo[1:, :, :50, :33], hole[1:, :, :50, :33]).composite[0])
+    poisoned = photo.masked_fill(hole.expand_as(photo) > 0, torch.nan)
+    assert torch.equal(model(poisoned, hole).composite, model(photo, hole).composite)
 
 
 def test_contextual_attention_learns_from_the_fill():

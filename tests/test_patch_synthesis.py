@@ -1,0 +1,122 @@
+"""Redrawing a fill with the photo's own patches: what it must keep, and that it does some good."""
+
+import pytest
+import torch
+
+from sgenet_hf.patch_synthesis import PATCH, inherit, nearest, pyramid, redraw, search, surroundings
+
+
+def scene(height: int = 128, width: int = 128) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Upright stripes on the left, level ones on the right, a hole on their border, and the class of each side."""
+    row, column = torch.arange(height)[:, None], torch.arange(width)
+    left = (column < width // 2).expand(height, width)
+    stripes = torch.where(left, (column // 4 % 2).expand(height, width), (row // 4 % 2).expand(height, width))
+    photo = (stripes * 1.2 - 0.6)[None].repeat(3, 1, 1)
+    hole = torch.zeros(height, width)
+    hole[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 1
+    return photo, hole, torch.stack([left.float(), 1 - left.float()])
+
+
+def drawn_badly(photo: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """What a network might fill in: the stripes, faint and noisy."""
+    noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(3))
+    return torch.where(hole > 0, 0.4 * photo + 0.2 * noise, photo)
+
+
+def test_a_bad_drawing_becomes_the_photos_own_texture():
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    redrawn = redraw(fill, hole, classes)
+    inside = (hole > 0).expand_as(photo)
+    assert (redrawn - photo)[inside].abs().mean() < 0.5 * (fill - photo)[inside].abs().mean()
+    assert torch.equal(redrawn[~inside], photo[~inside])
+
+
+def test_the_class_decides_where_colours_do_not():
+    photo, hole, classes = scene()
+    grey = torch.where(hole > 0, 0.0, photo)
+    inside = (slice(48, 80), slice(48, 80))  # of the left side's columns and of the right side's
+    upright, level = (redraw(grey, hole, side)[0][inside] for side in (told(classes, 0), told(classes, 1)))
+    along = [(image.diff(dim=0).abs().mean(), image.diff(dim=1).abs().mean()) for image in (upright, level)]
+    assert along[0][0] < along[0][1] and along[1][0] > along[1][1]
+
+
+def told(classes: torch.Tensor, name: int) -> torch.Tensor:
+    """The whole hole's surroundings said to be of one class."""
+    classes = classes.clone()
+    classes[:, 40:90, 40:90] = 0
+    classes[name, 40:90, 40:90] = 1
+    return classes
+
+
+@pytest.mark.parametrize("size", [(7, 13), (64, 64), (65, 97), (257, 130), (200, 40)])
+def test_any_size_is_redrawn_alike_every_time_and_outside_the_hole_not_at_all(size):
+    photo, hole, classes = scene(*size)
+    fill = drawn_badly(photo, hole)
+    once, again = redraw(fill, hole, classes), redraw(fill.clone(), hole, classes)
+    assert once.shape == photo.shape and once.isfinite().all() and torch.equal(once, again)
+    known = (hole == 0).expand_as(photo)
+    assert torch.equal(once[known], photo[known])
+    assert once.min() >= -1 and once.max() <= 1
+
+
+def test_where_there_is_nothing_to_take_or_to_fill_the_fill_stays():
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    small = (..., slice(5), slice(5))
+    frame = torch.ones_like(hole)
+    frame[:3] = 0  # no whole patch fits in
+    for image, mask, names in (
+        (photo, torch.zeros_like(hole), classes),
+        (fill, torch.ones_like(hole), classes),
+        (fill, frame, classes),
+        (fill[small], torch.eye(5), classes[small]),
+    ):
+        assert redraw(image, mask, names) is image
+
+
+def test_what_the_network_drew_in_lower_precision_comes_back_in_it():
+    photo, hole, classes = scene()
+    assert redraw(photo.bfloat16(), hole.bfloat16(), classes.bfloat16()).dtype == torch.bfloat16
+
+
+def test_the_surroundings_of_a_small_hole_in_a_large_photo_are_all_that_is_looked_at():
+    photo, hole, classes = scene(600, 700)
+    hole.zero_()
+    hole[300:340, 20:60] = 1
+    assert surroundings(hole > 0) == (slice(236, 404), slice(0, 124))
+    fill = drawn_badly(photo, hole)
+    far = fill.clone()
+    far[:, :200] = 0.9
+    assert torch.equal(redraw(fill, hole, classes)[:, 200:], redraw(far, hole, classes)[:, 200:])
+
+
+def test_the_search_finds_what_comparing_everything_finds():
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    coarse, fine = pyramid(fill, hole, classes)
+    assert [min(level.fill.shape[1:]) for level in (coarse, fine)] == [64, 128]
+    assert fine.known[inherit(fine, nearest(coarse), coarse, torch.Generator().manual_seed(0))].all()
+    known = fine.known.nonzero()[:, 0]
+    anywhere = known[torch.randint(len(known), fine.wanted.shape, generator=torch.Generator().manual_seed(1))]
+    sources, distances = search(fine, fine.fill, anywhere, torch.Generator().manual_seed(0))
+    assert fine.known[sources].all()
+
+    def unlikeness(places):
+        colours = (fine.patches[places] - fine.patches[fine.wanted]).square().sum(dim=1)
+        return colours + (fine.traits[places] - fine.traits[fine.wanted]).square().sum(dim=1)
+
+    torch.testing.assert_close(distances, unlikeness(sources))
+    best, before = unlikeness(nearest(fine)), unlikeness(anywhere)
+    assert (best <= distances + 1e-3).all() and (distances <= before + 1e-3).all()
+    assert distances.mean() < best.mean() + 0.2 * (before.mean() - best.mean())
+
+
+def test_a_patch_is_wanted_where_it_touches_the_hole_and_known_where_it_does_not():
+    photo, hole, classes = scene()
+    fine = pyramid(photo, hole, classes)[-1]
+    row, column = fine.wanted // fine.columns, fine.wanted % fine.columns
+    for top, left in zip(row.tolist(), column.tolist(), strict=True):
+        assert hole[top : top + PATCH, left : left + PATCH].any()
+    touched = hole.unfold(0, PATCH, 1).unfold(1, PATCH, 1).any(dim=3).any(dim=2)
+    assert torch.equal(fine.known, ~touched.flatten())
