@@ -67,7 +67,7 @@ class SGENetOutput(ModelOutput):
         composite (`torch.Tensor` of shape `(batch_size, 3, height, width)`):
             The filled photo in [-1, 1]: `pixel_values` where the mask is 0, the finest image where it is 1.
         images (`tuple` of `torch.Tensor` of shape `(batch_size, 3, height / 2^l, width / 2^l)`):
-            Y^l of Eq. 1, raw and unclamped.
+            Y^l of Eq. 1, raw and unclamped; scale 0's with `pasted_share` and `redrawn_share` applied.
         logits (`tuple` of `torch.Tensor` of shape `(batch_size, num_labels, height / 2^l, width / 2^l)`):
             S^l of Eq. 1 before the softmax.
         confidences (`tuple` of `torch.Tensor` of shape `(batch_size, 1, height / 2^l, width / 2^l)`):

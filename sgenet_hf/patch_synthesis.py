@@ -20,6 +20,7 @@ from torch.nn import functional as F
 PATCH = 7  # pixels a side
 COARSEST = 64  # pixels: no level has a shorter side below it, unless the photo has
 ROUNDS = (8, 4, 3)  # of search and average, from the coarsest level on; the last for all that are finer
+MANY = 2**15  # patches to replace, more than a 256x256 photo has: one round is what they get, or it would take minutes
 SPACING = 2  # pixels between patches that are averaged, but for the coarsest level
 LEAD = 0.5  # of the network's fill in what patches are sought for: without it they follow each other astray
 TEXTURE_WEIGHT = 0.4  # of the logarithm of a patch's variance beside its colours in [-1, 1]
@@ -82,7 +83,8 @@ def redraw(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> tor
         if number:
             image = carry_on(level, image, levels[number - 1])
             sources = inherit(level, sources, levels[number - 1], generator)
-        for _ in range(ROUNDS[min(number, len(ROUNDS) - 1)]):
+        rounds = ROUNDS[min(number, len(ROUNDS) - 1)] if len(level.wanted) <= MANY else 1
+        for _ in range(rounds):
             sources, distances = search(level, image, sources, generator)
             image = average(level, sources, distances)
     redrawn = fill.clone()

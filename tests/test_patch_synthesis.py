@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sgenet_hf import patch_synthesis
 from sgenet_hf.patch_synthesis import PATCH, inherit, nearest, pyramid, redraw, search, surroundings
 
 
@@ -58,6 +59,19 @@ def test_any_size_is_redrawn_alike_every_time_and_outside_the_hole_not_at_all(si
     known = (hole == 0).expand_as(photo)
     assert torch.equal(once[known], photo[known])
     assert once.min() >= -1 and once.max() <= 1
+
+
+def test_a_hole_of_many_patches_gets_one_round_and_is_redrawn_all_the_same(monkeypatch):
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    in_full, calls = redraw(fill, hole, classes), []
+    monkeypatch.setattr(patch_synthesis, "MANY", 10)
+    monkeypatch.setattr(patch_synthesis, "search", lambda *given: calls.append(1) or search(*given))
+    once = redraw(fill, hole, classes)
+    inside = (hole > 0).expand_as(photo)
+    assert len(calls) == 2  # one for each level
+    assert not torch.equal(once, in_full)
+    assert (once - photo)[inside].abs().mean() < 0.7 * (fill - photo)[inside].abs().mean()
 
 
 def test_where_there_is_nothing_to_take_or_to_fill_the_fill_stays():
