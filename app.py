@@ -218,7 +218,7 @@ def make_options(network: Inpainter) -> list[Any]:
             usual_noise,
             step=0.1,
             label="Texture",
-            info="0 is smooth and nearest to the truth on average; 1 makes up the most details.",
+            info="0 is the smoothest; 1 has the most detail.",
             visible=network.has_noise,
         ),
     ]

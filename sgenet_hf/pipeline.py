@@ -121,6 +121,7 @@ class InpaintingResult:
         noise_strength: how much texture the fill was asked to show; `None` for a network without noise.
         guidance_scale: how far the semantic prompt was asked to pull; `None` without one, or if the network has none.
         removed: share of the photo in which each class of `remove` was found, before the hole grew.
+        redrawn: the fill was redrawn with the photo's own patches, at least in places.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -138,6 +139,7 @@ class InpaintingResult:
     noise_strength: float | None = None
     guidance_scale: float | None = None
     removed: dict[str, float] = field(default_factory=dict)
+    redrawn: bool = False
 
 
 @dataclass
@@ -429,6 +431,7 @@ class Inpainter:
         weights = [fill.weight for fill in fills]
         shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
         prompted = job.prompt is not None and bool((job.prompt >= 0)[job.mask].any())
+        left_open = job.mask if job.prompt is None else job.mask & (job.prompt < 0)
         return InpaintingResult(
             image=job.photo.image(pixels),
             mask=job.mask,
@@ -443,6 +446,7 @@ class Inpainter:
             noise_strength=job.noise_strength,
             guidance_scale=job.guidance_scale if prompted else None,
             removed=job.removed,
+            redrawn=getattr(self.model.config, "redrawn_share", 0) > 0 and bool(left_open.any()),
         )
 
     def segment(self, photo: Any) -> SegmentationResult:

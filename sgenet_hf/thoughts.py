@@ -233,6 +233,7 @@ def show_thoughts(result: InpaintingResult, palette: np.ndarray) -> str:
         if result.scales[0].reliability is not None
         else "This network does not judge its own segmentation, so it has no reliability masks."
     )
+    redrawn = "At scale 0 the hole is redrawn with patches of the photo. " if result.redrawn else ""
     left, top, right, bottom = result.region
     scales = "".join(show_scale(result, place, palette) for place in range(len(result.scales)))
     look = f"--ratio: {(right - left) / (bottom - top):.4f}; --outline: url({outline_uri(result)})"
@@ -240,7 +241,7 @@ def show_thoughts(result: InpaintingResult, palette: np.ndarray) -> str:
         f'<div class="thoughts" style="{look}"><h2>What the network thought, scale by scale</h2>'
         "<p>From coarse to fine, the network paints, names what it sees, and judges itself, in the "
         f"{right - left} x {bottom - top} pixels of the photo that it looked at. The thin line is the hole's rim. "
-        f'{reliability}</p><div class="keys">{show_legend(result, palette)}'
+        f'{redrawn}{reliability}</p><div class="keys">{show_legend(result, palette)}'
         f'<div class="bar"><span>Confidence 0 %</span><img src="{bar}" alt="dark to bright"><span>100 %</span></div>'
         f'</div>{show_player(result)}<div class="scales" role="group" tabindex="0" '
         f'aria-label="Drawings of all scales">{scales}</div></div>'

@@ -626,6 +626,22 @@ def test_under_a_prompt_no_error_is_expected(tiny_checkpoint, rng):
     assert result.expected_error is None and all(view.expected_error is None for view in result.scales)
 
 
+def test_a_result_says_whether_it_was_redrawn(tiny_checkpoint, rng):
+    inpainter = Inpainter(str(tiny_checkpoint))
+    photo, mask = rng.integers(0, 256, (64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40] = 255
+    drawn = inpainter(photo, mask)
+    inpainter.model.config.redrawn_share = 1
+    redrawn = inpainter(photo, mask)
+    assert (drawn.redrawn, redrawn.redrawn) == (False, True)
+    assert not np.array_equal(np.asarray(drawn.image), np.asarray(redrawn.image))
+    prompt = np.where(mask > 0, 1, 255).astype(np.uint8)
+    assert not inpainter(photo, mask, semantic_prompt=prompt).redrawn
+    prompt[:, :30] = 255
+    assert inpainter(photo, mask, semantic_prompt=prompt).redrawn
+    assert not inpainter(photo, np.zeros_like(mask)).redrawn
+
+
 def test_guidance_scale_says_how_far_a_prompt_pulls(tiny_checkpoint, rng):
     photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
     prompt = np.full((70, 90), 2)

@@ -36,6 +36,14 @@ def test_classes_with_share_and_confidence(result):
     assert found["road"].confidence == pytest.approx(0.9) and found["<b>car"].confidence == pytest.approx(0.6)
 
 
+def test_the_page_says_where_scale_0_is_not_the_networks_own_drawing(result):
+    palette = class_palette(2)
+    assert "redrawn" not in show_thoughts(result, palette) and not facts_of(result)["redrawn"]
+    result.redrawn = True
+    assert "At scale 0 the hole is redrawn with patches of the photo." in show_thoughts(result, palette)
+    assert facts_of(result)["redrawn"]
+
+
 def test_what_changed_its_mind(result):
     assert np.array_equal(changed_since(*result.scales), result.scales[1].labels == 1)
     assert share_changed(result) == 0.5
