@@ -120,7 +120,9 @@ def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> li
         spacing = 1 if last else SPACING
         columns = fill.shape[2] - PATCH + 1
         wanted = touched.nonzero()[:, 0]
-        wanted = wanted[(wanted // columns % spacing == 0) & (wanted % columns % spacing == 0)]
+        row, column = wanted // columns, wanted % columns
+        last_row, last_column = row == fill.shape[1] - PATCH, column == columns - 1  # or the photo's rim is left out
+        wanted = wanted[((row % spacing == 0) | last_row) & ((column % spacing == 0) | last_column)]
         levels.insert(0, Level(fill, hole > 0.5, cut(fill), traits, ~touched, wanted, spacing))
         if last:
             break

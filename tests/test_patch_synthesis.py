@@ -94,6 +94,22 @@ def test_what_the_network_drew_in_lower_precision_comes_back_in_it():
     assert redraw(photo.bfloat16(), hole.bfloat16(), classes.bfloat16()).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("place", [(0, 0), (127, 127), (127, 60), (60, 127)])
+def test_a_hole_of_one_pixel_is_redrawn_wherever_it_is(place):
+    photo, hole, classes = scene()
+    hole.zero_()
+    hole[place] = 1
+    fill = torch.where(hole > 0, 0.1, photo)  # a grey that the photo does not have
+    assert (redraw(fill, hole, classes)[(slice(None), *place)] - 0.1).abs().min() > 0.2
+
+
+def test_a_hole_at_the_rim_is_redrawn_to_the_last_pixel():
+    photo, hole, classes = scene()
+    hole[60:, 60:] = 1
+    redrawn = redraw(torch.where(hole > 0, 0.1, photo), hole, classes)
+    assert (redrawn[:, 60:, 127] != 0.1).all() and (redrawn[:, 127, 60:] != 0.1).all()
+
+
 def test_the_surroundings_of_a_small_hole_in_a_large_photo_are_all_that_is_looked_at():
     photo, hole, classes = scene(600, 700)
     hole.zero_()
