@@ -11,6 +11,8 @@ A *place* is the number of a patch in its plane, row by row: its top left pixel 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +27,9 @@ SPACING = 2  # pixels between patches that are averaged, but for the coarsest le
 LEAD = 0.5  # of the network's fill in what patches are sought for: without it they follow each other astray
 TEXTURE_WEIGHT = 0.4  # of the logarithm of a patch's variance beside its colours in [-1, 1]
 FLAT = 1e-4  # variance that counts as none
+PAIRS = (
+    2**26
+)  # of patches that are all compared, in about a second: a hole like a grid leaves patches at fine levels alone
 PAIRS_AT_ONCE = 2**23  # of patches compared: 32 MB
 
 
@@ -35,11 +40,11 @@ class Level:
     Attributes:
         fill: The photo with the network's fill, (3, h, w) in [-1, 1].
         hole: Where a pixel is not wholly known, (h, w), bool.
-        patches: Colours of all patches of `fill` times the root of `window`, (places, 3 * 49).
+        patches: Colours of all patches of `fill` times the root of `window_weights`, (places, 3 * 49).
         traits: Class probabilities and texture at each patch's middle, (places, classes + 1).
         known: Whether a patch has no pixel in the hole, (places,).
         wanted: Places of the patches that are to be replaced, (n,).
-        spacing: Pixels between neighbours in `wanted`.
+        spacing: Pixels between neighbours in `wanted`, but for the last row and column.
     """
 
     fill: torch.Tensor
@@ -59,8 +64,21 @@ class Level:
         return self.fill.shape[2] - PATCH + 1
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Thousands of small steps: where another process is busy, threads that wait for each other took thirty times as
+    long, and where none is they gain a third."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.compiler.disable  # how many patches there are depends on the hole
 @torch.no_grad()
+@one_thread()
 def redraw(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Redraws the hole with known patches; the same input always gives the same output.
 
@@ -78,7 +96,9 @@ def redraw(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> tor
         return fill
     generator = torch.Generator().manual_seed(0)
     coarsest = levels[0]
-    image, sources = coarsest.fill, nearest(coarsest)
+    known_pairs = len(coarsest.wanted) * int(coarsest.known.sum())
+    sources = nearest(coarsest) if known_pairs <= PAIRS else anywhere(coarsest, generator)
+    image = coarsest.fill
     for number, level in enumerate(levels):
         if number:
             image = carry_on(level, image, levels[number - 1])
@@ -168,7 +188,8 @@ def nearest(level: Level) -> torch.Tensor:
 def carry_on(level: Level, image: torch.Tensor, coarser: Level) -> torch.Tensor:
     """What was made at the coarser level, enlarged, with the detail that the network drew at this one."""
     size = level.fill.shape[1:]
-    changed = F.interpolate((image - coarser.fill)[None], size=size, mode="bicubic", align_corners=False)[0]
+    changed = F.interpolate((image - coarser.fill)[None], scale_factor=2, mode="bicubic", align_corners=False)[0]
+    changed = changed[:, : size[0], : size[1]]  # an odd side was rounded up
     return torch.where(level.hole, (level.fill + changed).clamp(-1, 1), level.fill)
 
 
@@ -187,9 +208,13 @@ def inherit(level: Level, sources: torch.Tensor, coarser: Level, generator: torc
         parent // coarser.columns * 2 + row - 2 * parent_row,
         parent % coarser.columns * 2 + column - 2 * parent_column,
     )
+    return torch.where(usable & (parent >= 0), candidates, anywhere(level, generator))
+
+
+def anywhere(level: Level, generator: torch.Generator) -> torch.Tensor:
+    """For each wanted patch a known place at random, (n,)."""
     known = level.known.nonzero()[:, 0]
-    anywhere = torch.randint(len(known), (len(level.wanted),), generator=generator).to(known.device)
-    return torch.where(usable & (parent >= 0), candidates, known[anywhere])
+    return known[torch.randint(len(known), (len(level.wanted),), generator=generator).to(known.device)]
 
 
 def locate(level: Level, row: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -121,7 +121,7 @@ class InpaintingResult:
         noise_strength: how much texture the fill was asked to show; `None` for a network without noise.
         guidance_scale: how far the semantic prompt was asked to pull; `None` without one, or if the network has none.
         removed: share of the photo in which each class of `remove` was found, before the hole grew.
-        redrawn: the fill was redrawn with the photo's own patches, at least in places.
+        redrawn: the fill was redrawn with the photo's own patches, where it had any whole ones, at least in places.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """

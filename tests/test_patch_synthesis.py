@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sgenet_hf import patch_synthesis
-from sgenet_hf.patch_synthesis import PATCH, inherit, nearest, pyramid, redraw, search, surroundings
+from sgenet_hf.patch_synthesis import PATCH, carry_on, inherit, nearest, pyramid, redraw, search, surroundings
 
 
 def scene(height: int = 128, width: int = 128) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -74,6 +74,45 @@ def test_a_hole_of_many_patches_gets_one_round_and_is_redrawn_all_the_same(monke
     assert (once - photo)[inside].abs().mean() < 0.7 * (fill - photo)[inside].abs().mean()
 
 
+def test_where_comparing_everything_would_take_long_the_search_starts_anywhere(monkeypatch):
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    monkeypatch.setattr(patch_synthesis, "PAIRS", 10)
+    monkeypatch.setattr(patch_synthesis, "nearest", None)
+    inside = (hole > 0).expand_as(photo)
+    redrawn = redraw(fill, hole, classes)
+    assert (redrawn - photo)[inside].abs().mean() < 0.7 * (fill - photo)[inside].abs().mean()
+
+
+@pytest.mark.parametrize("side", [128, 129, 131])
+def test_a_change_at_the_coarser_level_is_carried_on_to_its_place(side):
+    hole = torch.zeros(side, side)
+    hole[40:90, 40:90] = 1
+    coarse, fine = pyramid(torch.zeros(3, side, side), hole, torch.ones(1, side, side))
+    row = torch.arange(coarse.fill.shape[1]) * 2 + 0.5  # of the middle of each cell, in pixels
+    ramp = (row / side).expand(3, len(row), len(row)).transpose(1, 2)
+    carried = carry_on(fine, ramp, coarse)
+    expected = (torch.arange(side) / side)[:, None].expand(3, side, side)
+    inside = (slice(None), slice(45, 85), slice(45, 85))
+    assert (carried - expected)[inside].abs().max() < 0.2 / side
+
+
+def test_sources_of_the_coarser_level_are_inherited_at_twice_their_place():
+    photo, hole, classes = scene()
+    coarse, fine = pyramid(drawn_badly(photo, hole), hole, classes)
+    sources = nearest(coarse)
+    inherited = inherit(fine, sources, coarse, torch.Generator().manual_seed(0))
+    table = dict(zip(coarse.wanted.tolist(), sources.tolist(), strict=True))
+    kept = 0
+    for place, source in zip(fine.wanted.tolist(), inherited.tolist(), strict=True):
+        row, column = place // fine.columns, place % fine.columns
+        parent = table.get(row // 2 * coarse.columns + column // 2)
+        if parent is not None:
+            twice = [2 * (parent // coarse.columns) + row % 2, 2 * (parent % coarse.columns) + column % 2]
+            kept += [source // fine.columns, source % fine.columns] == twice
+    assert kept > 0.8 * len(fine.wanted)
+
+
 def test_where_there_is_nothing_to_take_or_to_fill_the_fill_stays():
     photo, hole, classes = scene()
     fill = drawn_badly(photo, hole)
@@ -87,6 +126,16 @@ def test_where_there_is_nothing_to_take_or_to_fill_the_fill_stays():
         (fill[small], torch.eye(5), classes[small]),
     ):
         assert redraw(image, mask, names) is image
+
+
+def test_threads_are_as_many_afterwards_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        redraw(*scene())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_the_network_drew_in_lower_precision_comes_back_in_it():
