@@ -59,6 +59,7 @@ def test_any_size_is_redrawn_alike_every_time_and_outside_the_hole_not_at_all(si
     known = (hole == 0).expand_as(photo)
     assert torch.equal(once[known], photo[known])
     assert once.min() >= -1 and once.max() <= 1
+    assert torch.equal(once, fill) == (size == (7, 13))  # where no whole patch is known
 
 
 def test_a_hole_of_many_patches_gets_one_round_and_is_redrawn_all_the_same(monkeypatch):
