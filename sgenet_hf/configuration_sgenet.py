@@ -35,6 +35,15 @@ def check_guidance_scale(value: object) -> None:
     _check_factor("guidance_scale", value, MAX_GUIDANCE_SCALE)
 
 
+def check_redrawn_share(value: object) -> None:
+    """Judges how much of a fill is redrawn with patches of the photo, wherever it is given.
+
+    Raises:
+        ValueError: If it is no number from 0 to 1.
+    """
+    _check_factor("redrawn_share", value, 1)
+
+
 def _check_factor(name: str, value: object, highest: int) -> None:
     if not isinstance(value, Real) or not 0 <= value <= highest:  # nan is not
         raise ValueError(f"`{name}` must be a number from 0 to {highest}, got {value!r}.")
@@ -94,10 +103,11 @@ class SGENetConfig(PreTrainedConfig):
         pasted_share: How much of what it pastes is mixed into the finest image, 0 to 1; not of its finest grain, which
             the patches blur and the network draws. Two estimates that err apart are better than either. Without effect
             where a prompt speaks, and in training, where the network knows its photos better than any patch does.
-        redrawn_share: How much of the finest image in the hole is redrawn with patches of the known part, 0 to 1 (not
-            in the paper; the idea is Wexler et al.'s, PAMI 2007): what the network filled in says which patches fit,
-            in colour, class and texture, so that bricks and leaves are the photo's own. Without effect where a prompt
-            speaks, and in training; no gradient passes through what is redrawn.
+        redrawn_share: How much of the finest image in the hole is redrawn with patches of the known part, 0 to 1, also
+            after loading (not in the paper; the idea is Wexler et al.'s, PAMI 2007): what the network filled in says
+            which patches fit, in colour, class and texture, so that bricks and leaves are the photo's own. 0 is the
+            network's own drawing, and several times faster. Without effect where a prompt speaks, and in training; no
+            gradient passes through what is redrawn.
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.
@@ -192,9 +202,9 @@ class SGENetConfig(PreTrainedConfig):
             raise ValueError(f"`noise_channels` must not be negative, got {self.noise_channels}.")
         check_noise_strength(self.noise_strength)
         check_guidance_scale(self.guidance_scale)
-        for name in ("pasted_share", "redrawn_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is a share, from 0 to 1, got {getattr(self, name)}.")
+        check_redrawn_share(self.redrawn_share)
+        if not 0 <= self.pasted_share <= 1:
+            raise ValueError(f"`pasted_share` is a share, from 0 to 1, got {self.pasted_share}.")
         if self.pasted_share and not self.contextual_attention:
             raise ValueError("`pasted_share` needs `contextual_attention=True`: without it nothing is pasted.")
         if self.confidence_evaluation and not self.semantic_guidance:

@@ -20,6 +20,7 @@ Symbols of the paper and their names here:
 | F_ba, F_bi, F | `base_net`, `bias_net`, `reliability_embedding` | |
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,13 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
-from .configuration_sgenet import NUM_SCALES, SGENetConfig, check_guidance_scale, check_noise_strength
+from .configuration_sgenet import (
+    NUM_SCALES,
+    SGENetConfig,
+    check_guidance_scale,
+    check_noise_strength,
+    check_redrawn_share,
+)
 from .patch_synthesis import redraw
 
 
@@ -40,9 +47,15 @@ MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
 NEGATIVE_SLOPE = 0.2
 ERROR_SCALE = 2  # deep enough to know what is there, fine enough to know where
 ATTENTION_SCALE = 3  # has inferred what is there, and three scales still profit
+COLOUR_SCALE = 2  # its image, enlarged, is nearer to the truth than the finest, which draws texture
 GRAIN = 3  # pixels: details that the network draws alone
 MAX_SOURCES = 2**14  # known cells to choose from, all those of 512x512 pixels; more are thinned
 PAIRS_AT_ONCE = 2**23  # of hole and known cells: a few times 32 MB
+FACTORS = {
+    "noise_strength": check_noise_strength,
+    "guidance_scale": check_guidance_scale,
+    "redrawn_share": check_redrawn_share,
+}
 
 
 @dataclass
@@ -646,6 +659,7 @@ class SGENetModel(SGENetPreTrainedModel):
         labelled: torch.BoolTensor | None = None,
         noise_strength: torch.FloatTensor | float | None = None,
         guidance_scale: torch.FloatTensor | float | None = None,
+        redrawn_share: torch.FloatTensor | float | None = None,
         return_dict: bool | None = None,
     ) -> SGENetOutput | tuple:
         """Fills the hole.
@@ -663,15 +677,21 @@ class SGENetModel(SGENetPreTrainedModel):
                 shape (B,). By default the configuration's; without effect on a network without `noise_channels`.
             guidance_scale: How far a prompt pulls, 0 to `MAX_GUIDANCE_SCALE`: a number, or one for each photo, shape
                 (B,). By default the configuration's, in training 1.
+            redrawn_share: How much of the finest image is redrawn with patches of the known part, 0 to 1: a number, or
+                one for each photo, shape (B,). By default the configuration's; without effect in training.
             return_dict: False for a tuple in place of [`SGENetOutput`].
 
         Raises:
             ValueError: If the shapes do not fit together or a padded photo is not at the top left.
         """
         check_inputs(pixel_values, mask, semantic_prompt, pixel_mask, self.config.num_labels)
-        check_factors(len(pixel_values), noise_strength, guidance_scale)
+        factors = {
+            "noise_strength": noise_strength,
+            "guidance_scale": guidance_scale,
+            "redrawn_share": redrawn_share,
+        }
+        check_factors(len(pixel_values), factors)
         if pixel_mask is not None:
-            factors = {"noise_strength": noise_strength, "guidance_scale": guidance_scale}
             output = self._forward_ragged(pixel_values, mask, semantic_prompt, pixel_mask, labelled, factors)
             return output if self._wants_dict(return_dict) else output.to_tuple()
 
@@ -704,8 +724,6 @@ class SGENetModel(SGENetPreTrainedModel):
             image, scale_logits = self.heads[index](hidden_states)  # Eq. 1
             if scale == 0 and pasted is not None and not self.training:
                 image = image + self.config.pasted_share * shown[0] * smooth(pasted - image, GRAIN)
-            if scale == 0 and self.config.redrawn_share and not self.training:
-                image = self.redraw_hole(image, photo_and_mask, scale_logits, left_open, (height, width))
             guidance, unprompted, confidence = self.read_segmentation(scale_logits, prompt, labelled, scale)
             reliability = None
             if self.evaluation is not None:  # Eq. 4
@@ -739,6 +757,12 @@ class SGENetModel(SGENetPreTrainedModel):
                     finer,
                 )
 
+        if redrawn_share is None:
+            redrawn_share = self.config.redrawn_share
+        if not self.training and (isinstance(redrawn_share, torch.Tensor) or redrawn_share > 0):
+            left_open = left_open[..., :height, :width]
+            images[-1] = self.redraw_hole(images, logits[-1], known_photo, hole, left_open, redrawn_share)
+
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
         output = SGENetOutput(
             composite=composite,
@@ -754,24 +778,33 @@ class SGENetModel(SGENetPreTrainedModel):
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return self.config.return_dict if return_dict is None else return_dict
 
+    @torch.compiler.disable  # what there is to redraw depends on the mask
     def redraw_hole(
         self,
-        image: torch.Tensor,
-        photo_and_mask: torch.Tensor,
+        images: Sequence[torch.Tensor],
         logits: torch.Tensor,
+        photo: torch.Tensor,
+        hole: torch.Tensor,
         left_open: torch.Tensor,
-        size: tuple[int, int],
+        share: torch.Tensor | float,
     ) -> torch.Tensor:
-        """Mixes into the finest image (B, 3, H', W'), padded, what known patches make of the hole, but for where a
-        prompt speaks; the photo's `size` is without padding."""
-        inside = (..., slice(size[0]), slice(size[1]))
-        photo, hole = photo_and_mask[:, :3], photo_and_mask[:, 3:]
-        filled = torch.where(hole > 0, image.clamp(-1, 1), photo)[inside]
-        probabilities = logits.float().softmax(dim=1)[inside]
-        redrawn = image.clone()
-        for index in left_open.flatten(1).any(dim=1).nonzero()[:, 0].tolist():
-            redrawn[index][inside] = redraw(filled[index], hole[index, 0][inside], probabilities[index])
-        return image + self.config.redrawn_share * left_open * (redrawn - image)
+        """Mixes into the finest of the images (B, 3, H, W) what known patches make of the hole, but for where a prompt
+        speaks. Logits are the finest too; a share of each photo's own has shape (B,)."""
+        finest = images[-1]
+        filled = torch.where(hole > 0, finest.clamp(-1, 1), photo)
+        probabilities = logits.float().softmax(dim=1)
+        coarser = images[COARSEST - COLOUR_SCALE].float()
+        colours = F.interpolate(coarser, scale_factor=2**COLOUR_SCALE, mode="bicubic", align_corners=False)
+        colours = colours[..., : finest.shape[-2], : finest.shape[-1]]
+        shares = share.tolist() if isinstance(share, torch.Tensor) else len(finest) * [share]
+        mixed = finest.clone()
+        for index, part in enumerate(shares):
+            if not part or not left_open[index].any():
+                continue
+            open_ = left_open[index, 0]
+            redrawn = redraw(filled[index], hole[index, 0], probabilities[index], colours[index], open_)
+            mixed[index] += part * open_ * (redrawn - finest[index])
+        return mixed
 
     def read_segmentation(
         self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int
@@ -884,24 +917,19 @@ def check_inputs(
         raise ValueError(f"`semantic_prompt` holds {wrong}; ids run from 0 to {num_labels - 1}, -1 leaves it open.")
 
 
-def check_factors(
-    batch_size: int, noise_strength: torch.Tensor | float | None, guidance_scale: torch.Tensor | float | None
-) -> None:
-    """Judges the two factors of a forward pass, where they are given.
+def check_factors(batch_size: int, factors: Mapping[str, torch.Tensor | float | None]) -> None:
+    """Judges the factors of a forward pass, by name, where they are given.
 
     Raises:
         ValueError: If one is a number out of range, or has another shape than one value for each photo.
     """
-    for name, factor, check in (
-        ("noise_strength", noise_strength, check_noise_strength),
-        ("guidance_scale", guidance_scale, check_guidance_scale),
-    ):
+    for name, factor in factors.items():
         if isinstance(factor, torch.Tensor):
             if factor.shape != (batch_size,):
                 found = tuple(factor.shape)
                 raise ValueError(f"`{name}` must be a number or have shape {(batch_size,)}, got {found}.")
         elif factor is not None:
-            check(factor)
+            FACTORS[name](factor)
 
 
 def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:

@@ -4,13 +4,17 @@ A network that learnt from few photos knows what belongs in a hole, in which col
 bricks and leaves as scribble. The photo has real ones. Coarse to fine, each patch that touches the hole gives way to
 the known patch that is most like it, in colour, class and texture, and patches that overlap are averaged; then again,
 with what came out (Wexler, Shechtman and Irani, Space-Time Completion of Video, PAMI 2007). The search is PatchMatch
-(Barnes et al., SIGGRAPH 2009): what is good for a patch is good, one step on, for its neighbour.
+(Barnes et al., SIGGRAPH 2009): what is good for a patch is good, one step on, for its neighbour. Patches that lie side
+by side in the photo are preferred side by side in the hole, and at last each pixel comes from one patch rather than
+from the mean of all: means are soft. What the network knows better than the patches, how light and of what colour each
+part is, is laid over them.
 
 A *place* is the number of a patch in its plane, row by row: its top left pixel is (place // columns, place % columns).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +29,19 @@ ROUNDS = (8, 4, 3)  # of search and average, from the coarsest level on; the las
 MANY = 2**15  # patches to replace, more than a 256x256 photo has: one round is what they get, or it would take minutes
 SPACING = 2  # pixels between patches that are averaged, but for the coarsest level
 LEAD = 0.5  # of the network's fill in what patches are sought for: without it they follow each other astray
+LEAD_AT_LAST = 0.3  # the same at the finest level, where the network scribbles
+COHERENCE = 0.3  # of its unlikeness that a patch is forgiven whose four neighbours lie around it in the photo too
 TEXTURE_WEIGHT = 0.4  # of the logarithm of a patch's variance beside its colours in [-1, 1]
+BUSIER = 2.0  # times the variance that the network drew is sought: the patches most like a drawing are flat ones
 FLAT = 1e-4  # variance that counts as none
-PAIRS = (
-    2**26
-)  # of patches that are all compared, in about a second: a hole like a grid leaves patches at fine levels alone
+DECISIVENESS = 6  # power of a patch's say in the pixels that it covers, at the very last
+LEAST_TRUST = 0.01  # of the best patch's say, which every patch has: to its power it must not underflow
+CONTRAST = 1.7  # of what the last average takes from the variance around a pixel, how much is given back
+CONTRAST_WINDOW = 5  # pixels a side: around a pixel
+MOST_CONTRAST = 2.5  # times that of the average
+COLOUR_WINDOW = 13  # pixels a side, of the means that are compared with the network's
+COLOUR_SHARE = 0.6  # of the way towards the network's means
+PAIRS = 2**26  # of patches that are all compared, in about a second: a hole like a grid is left alone at fine levels
 PAIRS_AT_ONCE = 2**23  # of patches compared: 32 MB
 
 
@@ -39,7 +51,7 @@ class Level:
 
     Attributes:
         fill: The photo with the network's fill, (3, h, w) in [-1, 1].
-        hole: Where a pixel is not wholly known, (h, w), bool.
+        hole: Where a pixel is to be redrawn, wholly or in part, (h, w), bool.
         patches: Colours of all patches of `fill` times the root of `window_weights`, (places, 3 * 49).
         traits: Class probabilities and texture at each patch's middle, (places, classes + 1).
         known: Whether a patch has no pixel in the hole, (places,).
@@ -79,22 +91,42 @@ def one_thread() -> Iterator[None]:
 @torch.compiler.disable  # how many patches there are depends on the hole
 @torch.no_grad()
 @one_thread()
-def redraw(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def redraw(
+    fill: torch.Tensor,
+    hole: torch.Tensor,
+    classes: torch.Tensor,
+    colours: torch.Tensor | None = None,
+    left_open: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Redraws the hole with known patches; the same input always gives the same output.
 
     Args:
         fill: Photo with a network's fill in its hole, (3, H, W) in [-1, 1].
         hole: 1 = hole, (H, W).
         classes: Probability of each class, (classes, H, W).
+        colours: What the network says of the fill's colours where it draws no texture, such as a coarser scale's image
+            enlarged, (3, H, W) in [-1, 1]; by default the fill itself.
+        left_open: The pixels of the hole to redraw, 1 = these, (H, W); by default all.
 
     Returns:
-        (3, H, W); `fill` itself where there is no hole, or no known patch near it.
+        (3, H, W); `fill` itself where there is nothing to redraw, or no known patch near it.
     """
-    window = surroundings(hole > 0.5)
-    levels = pyramid(*(planes[(..., *window)].float() for planes in (fill, hole, classes)))
-    if not levels:
-        return fill
-    generator = torch.Generator().manual_seed(0)
+    open_ = (hole if left_open is None else left_open) > 0.5
+    window = surroundings(open_)
+    with torch.autocast(fill.device.type, enabled=False):
+        planes = (fill, hole, classes, open_)
+        levels = pyramid(*(each[(..., *window)].float() for each in planes))
+        if not levels:
+            return fill
+        image = from_patches(levels, torch.Generator().manual_seed(0))
+        image = recolour(image, (fill if colours is None else colours)[(..., *window)].float(), open_[window])
+    redrawn = fill.clone()
+    redrawn[(..., *window)] = image.to(fill.dtype)
+    return redrawn
+
+
+def from_patches(levels: list[Level], generator: torch.Generator) -> torch.Tensor:
+    """The finest level's photo, (3, h, w), with what patches make of its hole."""
     coarsest = levels[0]
     known_pairs = len(coarsest.wanted) * int(coarsest.known.sum())
     sources = nearest(coarsest) if known_pairs <= PAIRS else anywhere(coarsest, generator)
@@ -103,18 +135,17 @@ def redraw(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> tor
         if number:
             image = carry_on(level, image, levels[number - 1])
             sources = inherit(level, sources, levels[number - 1], generator)
+        lead = LEAD_AT_LAST if number == len(levels) - 1 else LEAD
         rounds = ROUNDS[min(number, len(ROUNDS) - 1)] if len(level.wanted) <= MANY else 1
         for _ in range(rounds):
-            sources, distances = search(level, image, sources, generator)
+            sources, distances = search(level, image, lead, sources, generator)
             image = average(level, sources, distances)
-    redrawn = fill.clone()
-    redrawn[(..., *window)] = image.to(fill.dtype)
-    return redrawn
+    return decide(levels[-1], sources, distances)
 
 
 def surroundings(hole: torch.Tensor) -> tuple[slice, slice]:
-    """Rows and columns of the hole (H, W) and of as much around it on each side as it is wide or high, at least
-    `COARSEST` pixels: what is farther away costs time and is less alike."""
+    """Rows and columns of what is to be redrawn (H, W) and of as much around it on each side as it is wide or high, at
+    least `COARSEST` pixels: what is farther away costs time and is less alike."""
     if not hole.any():
         return slice(0, 0), slice(0, 0)
     ends = [(int(line.nonzero()[0]), int(line.nonzero()[-1]) + 1) for line in (hole.any(dim=1), hole.any(dim=0))]
@@ -123,16 +154,19 @@ def surroundings(hole: torch.Tensor) -> tuple[slice, slice]:
     return rows, columns
 
 
-def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> list[Level]:
+def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor, left_open: torch.Tensor) -> list[Level]:
     """The levels from coarse to fine, each twice as large as the one before, without those that know no patch."""
     levels: list[Level] = []
     while min(fill.shape[1:]) >= PATCH:
         texture = TEXTURE_WEIGHT * (variance(fill.mean(dim=0)) + FLAT).log()
         middle = PATCH // 2
-        traits = torch.cat([classes, texture[None]])[:, middle:-middle, middle:-middle].flatten(1).T
-        touched = F.max_pool2d(hole[None], PATCH, stride=1)[0].flatten() > 0.5
-        if touched.all():
+        traits = torch.cat([classes, texture[None]])[:, middle:-middle, middle:-middle].flatten(1).T.contiguous()
+        touched, unknown = (
+            F.max_pool2d(plane[None], PATCH, stride=1)[0].flatten() > 0.5 for plane in (left_open, hole)
+        )
+        if unknown.all() or not touched.any():
             break
+        traits[touched, -1] += TEXTURE_WEIGHT * math.log(BUSIER)
         coarser = [
             F.avg_pool2d(planes[None], 2, ceil_mode=True, count_include_pad=False)[0] for planes in (fill, classes)
         ]
@@ -143,21 +177,18 @@ def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor) -> li
         row, column = wanted // columns, wanted % columns
         last_row, last_column = row == fill.shape[1] - PATCH, column == columns - 1  # or the photo's rim is left out
         wanted = wanted[((row % spacing == 0) | last_row) & ((column % spacing == 0) | last_column)]
-        levels.insert(0, Level(fill, hole > 0.5, cut(fill), traits, ~touched, wanted, spacing))
+        levels.insert(0, Level(fill, left_open > 0.5, cut(fill), traits, ~unknown, wanted, spacing))
         if last:
             break
         fill, classes = coarser
-        hole = F.max_pool2d(hole[None], 2, ceil_mode=True)[0]
+        hole, left_open = (F.max_pool2d(plane[None], 2, ceil_mode=True)[0] for plane in (hole, left_open))
     return levels
 
 
 def variance(plane: torch.Tensor) -> torch.Tensor:
     """Of the surroundings of each pixel of (h, w)."""
-    means = [
-        F.avg_pool2d(values[None, None], PATCH, stride=1, padding=PATCH // 2, count_include_pad=False)[0, 0]
-        for values in (plane, plane.square())
-    ]
-    return (means[1] - means[0].square()).clamp(min=0)
+    mean, mean_of_squares = around_each(torch.stack([plane, plane.square()]), PATCH)
+    return (mean_of_squares - mean.square()).clamp(min=0)
 
 
 def cut(image: torch.Tensor) -> torch.Tensor:
@@ -225,40 +256,58 @@ def locate(level: Level, row: torch.Tensor, column: torch.Tensor) -> tuple[torch
 
 
 def search(
-    level: Level, image: torch.Tensor, sources: torch.Tensor, generator: torch.Generator
+    level: Level, image: torch.Tensor, lead: float, sources: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Better sources for what `image` shows in the wanted patches, and how unlike they are, both (n,)."""
-    sought = cut(LEAD * level.fill + (1 - LEAD) * image)[level.wanted]
+    sought = cut(lead * level.fill + (1 - lead) * image)[level.wanted]
     traits = level.traits[level.wanted]
     index = torch.full_like(level.known, -1, dtype=torch.long)
-    index[level.wanted] = torch.arange(len(level.wanted), device=index.device)
+    everyone = torch.arange(len(level.wanted), device=index.device)
+    index[level.wanted] = everyone
     row, column = level.wanted // level.columns, level.wanted % level.columns
+
+    def neighbours(step: int) -> list[tuple[int, int, torch.Tensor]]:
+        """Four directions and for each wanted patch the number of the wanted one there, -1 if there is none."""
+        found = []
+        for down, across in ((0, step), (0, -step), (step, 0), (-step, 0)):
+            there_row, there_column = row + down, column + across
+            inside = (there_row >= 0) & (there_row < level.rows) & (there_column >= 0) & (there_column < level.columns)
+            there = index[torch.where(inside, there_row * level.columns + there_column, 0)]
+            found.append((down, across, torch.where(inside, there, -1)))
+        return found
+
+    beside = neighbours(level.spacing)
 
     def unlikeness(candidates: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         colours = (level.patches[candidates] - sought[which]).square().sum(dim=1)
         return colours + (level.traits[candidates] - traits[which]).square().sum(dim=1)
 
+    def forgiven(candidates: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """Of the unlikeness: by how many of the four neighbours lie around the candidates in the photo too."""
+        agreeing = torch.zeros(len(which), device=which.device)
+        for down, across, there in beside:
+            there = there[which]
+            agreeing += (there >= 0) & (sources[there] == candidates + down * level.columns + across)
+        return 1 - COHERENCE * agreeing / len(beside)
+
     sources = sources.clone()
-    distances = unlikeness(sources, torch.arange(len(sources), device=sources.device))
+    distances = unlikeness(sources, everyone)
 
     def offer(candidates: torch.Tensor, usable: torch.Tensor) -> None:
         which = usable.nonzero()[:, 0]
         candidates = candidates[which]
         unlike = unlikeness(candidates, which)
-        better = unlike < distances[which]
+        mine = distances[which] * forgiven(sources[which], which)
+        better = unlike * forgiven(candidates, which) < mine
         sources[which[better]] = candidates[better]
         distances[which[better]] = unlike[better]
 
+    steps = [neighbours(step * level.spacing) for step in (4, 2, 1)]
     for _ in range(2):
-        for step in (4 * level.spacing, 2 * level.spacing, level.spacing):
-            for down, across in ((0, step), (0, -step), (step, 0), (-step, 0)):  # what a neighbour found, one step on
-                neighbour_row, neighbour_column = row + down, column + across
-                inside = (neighbour_row >= 0) & (neighbour_row < level.rows)
-                inside &= (neighbour_column >= 0) & (neighbour_column < level.columns)
-                neighbour = index[torch.where(inside, neighbour_row * level.columns + neighbour_column, 0)]
-                found = sources[neighbour]  # of -1 the last one: not usable
-                candidates, usable = locate(level, found // level.columns - down, found % level.columns - across)
-                offer(candidates, usable & inside & (neighbour >= 0))
+        for down, across, there in (each for around in steps for each in around):
+            found = sources[there]  # of -1 the last one: not usable; what a neighbour found, one step on
+            candidates, usable = locate(level, found // level.columns - down, found % level.columns - across)
+            offer(candidates, usable & (there >= 0))
         radius = max(level.rows, level.columns) / 2
         while radius >= 1:  # and what lies near by at random, ever nearer
             away = (torch.rand(2, len(sources), generator=generator) * 2 - 1).to(sought) * radius
@@ -271,13 +320,54 @@ def search(
 def average(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
     """The image (3, h, w) that the sources make of the hole: a mean of all that cover a pixel, where those most like
     what they stand for count most."""
-    size = level.fill.shape[1:]
+    mean, _, covered = blend(level, sources, say(level, distances))
+    return torch.where(covered, mean, level.fill)
+
+
+def decide(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
+    """As `average`, but each pixel is nearly its best patch's alone, and contrast that is still lost is given back."""
+    mean, lost, covered = blend(level, sources, say(level, distances) ** DECISIVENESS)
+    image = torch.where(covered, mean, level.fill)
+    around = around_each(image, CONTRAST_WINDOW)
+    kept = around_each((image - around).square(), CONTRAST_WINDOW).mean(dim=0)
+    lost = around_each(torch.where(covered, lost, 0), CONTRAST_WINDOW).mean(dim=0)
+    gain = 1 + CONTRAST * ((1 + lost / kept.clamp(min=FLAT)).sqrt().clamp(max=MOST_CONTRAST) - 1)
+    return torch.where(covered, (around + gain * (image - around)).clamp(-1, 1), level.fill)
+
+
+def say(level: Level, distances: torch.Tensor) -> torch.Tensor:
+    """How much each wanted patch has to say in the pixels that it covers, (n, 49)."""
     spread = distances.quantile(0.75)
-    trust = torch.exp(-distances / (2 * spread.clamp(min=1e-6))) + 1e-4
-    weights = window_weights(level.fill)
-    values = torch.zeros_like(level.patches)
-    values[level.wanted] = level.patches[sources] * weights.sqrt().repeat(3) * trust[:, None]
-    shares = torch.zeros(len(level.patches), PATCH**2, device=values.device)
-    shares[level.wanted] = weights * trust[:, None]
-    total, share = (F.fold(planes.T[None], size, PATCH)[0] for planes in (values, shares))
-    return torch.where(level.hole & (share > 0), total / share.clamp(min=1e-9), level.fill)
+    trust = torch.exp(-distances / (2 * spread.clamp(min=1e-6))).clamp(min=LEAST_TRUST)
+    return window_weights(level.fill) * trust[:, None]
+
+
+def blend(level: Level, sources: torch.Tensor, say: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The mean (3, h, w) of what the sources say of each pixel, the variance among them, and which pixels of the hole
+    they cover, (h, w)."""
+    size = level.fill.shape[1:]
+    colours = level.patches[sources] / window_weights(level.fill).sqrt().repeat(3)
+    say_of_each = say.repeat(1, 3)
+
+    def total(values: torch.Tensor) -> torch.Tensor:
+        planes = values.new_zeros(len(level.patches), values.shape[1])
+        planes[level.wanted] = values
+        return F.fold(planes.T[None], size, PATCH)[0]
+
+    share = total(say)
+    divisor = torch.where(share > 0, share, 1)
+    mean = total(colours * say_of_each) / divisor
+    variance = (total(colours.square() * say_of_each) / divisor - mean.square()).clamp(min=0)
+    return mean, variance, level.hole & (share[0] > 0)
+
+
+def recolour(image: torch.Tensor, colours: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """Moves the means of the hole's colours in (3, h, w) towards those of `colours`; what is finer stays as it is."""
+    difference = torch.where(hole, colours.clamp(-1, 1) - image, 0)
+    difference = around_each(around_each(difference, COLOUR_WINDOW), COLOUR_WINDOW)
+    return torch.where(hole, (image + COLOUR_SHARE * difference).clamp(-1, 1), image)
+
+
+def around_each(planes: torch.Tensor, side: int) -> torch.Tensor:
+    """The mean of `side` x `side` pixels around each of (c, h, w)."""
+    return F.avg_pool2d(planes[None], side, stride=1, padding=side // 2, count_include_pad=False)[0]

@@ -405,11 +405,14 @@ def test_activation_checkpointing_changes_no_gradient():
 
 
 @torch.no_grad()
-def test_compile_traces_the_whole_network_but_for_contextual_attention():
+def test_compile_traces_the_whole_network_but_for_attention_and_redrawing():
     model, (photo, hole) = tiny(noise_channels=2, error_estimation=True), photo_and_hole()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
     model = attentive()  # the number of cells depends on the mask: that part runs as it is
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
+    model = tiny(redrawn_share=1)  # so does the number of patches
     compiled = torch.compile(model, backend="eager")
     torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
 
@@ -685,9 +688,15 @@ def test_the_finest_image_is_redrawn_with_the_photos_patches():
         whole.images[-1][known], drawn.images[-1][known]
     )
     torch.testing.assert_close(half.images[-1], (drawn.images[-1] + whole.images[-1]) / 2)
+    assert torch.equal(tiny()(photo, hole, redrawn_share=0.5).images[-1], half.images[-1])
+    each = tiny(redrawn_share=0.3)(photo, hole, redrawn_share=torch.tensor([0.0, 1.0])).images[-1]
+    assert torch.equal(each[0], drawn.images[-1][0]) and torch.equal(each[1], whole.images[-1][1])
     for index in range(2):
         fill, probabilities = drawn.composite[index], drawn.logits[-1][index].softmax(dim=0)
-        expected = redraw(fill, hole[index, 0], probabilities)
+        colours = torch.nn.functional.interpolate(drawn.images[2][index : index + 1], scale_factor=4, mode="bicubic")[
+            0
+        ]
+        expected = redraw(fill, hole[index, 0], probabilities, colours)
         torch.testing.assert_close(whole.composite[index], expected)
         alone = tiny(redrawn_share=1)(photo[index : index + 1], hole[index : index + 1]).composite[0]
         assert (alone - whole.composite[index]).abs().mean() < 0.01  # what is most alike may turn on a last digit

@@ -4,7 +4,19 @@ import pytest
 import torch
 
 from sgenet_hf import patch_synthesis
-from sgenet_hf.patch_synthesis import PATCH, carry_on, inherit, nearest, pyramid, redraw, search, surroundings
+from sgenet_hf.patch_synthesis import (
+    PATCH,
+    average,
+    carry_on,
+    decide,
+    inherit,
+    nearest,
+    pyramid,
+    recolour,
+    redraw,
+    search,
+    surroundings,
+)
 
 
 def scene(height: int = 128, width: int = 128) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -89,7 +101,7 @@ def test_where_comparing_everything_would_take_long_the_search_starts_anywhere(m
 def test_a_change_at_the_coarser_level_is_carried_on_to_its_place(side):
     hole = torch.zeros(side, side)
     hole[40:90, 40:90] = 1
-    coarse, fine = pyramid(torch.zeros(3, side, side), hole, torch.ones(1, side, side))
+    coarse, fine = pyramid(torch.zeros(3, side, side), hole, torch.ones(1, side, side), hole)
     row = torch.arange(coarse.fill.shape[1]) * 2 + 0.5  # of the middle of each cell, in pixels
     ramp = (row / side).expand(3, len(row), len(row)).transpose(1, 2)
     carried = carry_on(fine, ramp, coarse)
@@ -100,7 +112,7 @@ def test_a_change_at_the_coarser_level_is_carried_on_to_its_place(side):
 
 def test_sources_of_the_coarser_level_are_inherited_at_twice_their_place():
     photo, hole, classes = scene()
-    coarse, fine = pyramid(drawn_badly(photo, hole), hole, classes)
+    coarse, fine = pyramid(drawn_badly(photo, hole), hole, classes, hole)
     sources = nearest(coarse)
     inherited = inherit(fine, sources, coarse, torch.Generator().manual_seed(0))
     table = dict(zip(coarse.wanted.tolist(), sources.tolist(), strict=True))
@@ -171,15 +183,16 @@ def test_the_surroundings_of_a_small_hole_in_a_large_photo_are_all_that_is_looke
     assert torch.equal(redraw(fill, hole, classes)[:, 200:], redraw(far, hole, classes)[:, 200:])
 
 
-def test_the_search_finds_what_comparing_everything_finds():
+def test_the_search_finds_what_comparing_everything_finds(monkeypatch):
+    monkeypatch.setattr(patch_synthesis, "COHERENCE", 0)  # which prefers company to likeness
     photo, hole, classes = scene()
     fill = drawn_badly(photo, hole)
-    coarse, fine = pyramid(fill, hole, classes)
+    coarse, fine = pyramid(fill, hole, classes, hole)
     assert [min(level.fill.shape[1:]) for level in (coarse, fine)] == [64, 128]
     assert fine.known[inherit(fine, nearest(coarse), coarse, torch.Generator().manual_seed(0))].all()
     known = fine.known.nonzero()[:, 0]
     anywhere = known[torch.randint(len(known), fine.wanted.shape, generator=torch.Generator().manual_seed(1))]
-    sources, distances = search(fine, fine.fill, anywhere, torch.Generator().manual_seed(0))
+    sources, distances = search(fine, fine.fill, 0.5, anywhere, torch.Generator().manual_seed(0))
     assert fine.known[sources].all()
 
     def unlikeness(places):
@@ -194,9 +207,74 @@ def test_the_search_finds_what_comparing_everything_finds():
 
 def test_a_patch_is_wanted_where_it_touches_the_hole_and_known_where_it_does_not():
     photo, hole, classes = scene()
-    fine = pyramid(photo, hole, classes)[-1]
+    fine = pyramid(photo, hole, classes, hole)[-1]
     row, column = fine.wanted // fine.columns, fine.wanted % fine.columns
     for top, left in zip(row.tolist(), column.tolist(), strict=True):
         assert hole[top : top + PATCH, left : left + PATCH].any()
     touched = hole.unfold(0, PATCH, 1).unfold(1, PATCH, 1).any(dim=3).any(dim=2)
     assert torch.equal(fine.known, ~touched.flatten())
+
+
+def test_patches_that_lie_side_by_side_in_the_photo_are_preferred(monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    photo = torch.rand(3, 128, 128, generator=generator) * 2 - 1
+    hole = torch.zeros(128, 128)
+    hole[40:80, 40:80] = 1
+    fine = pyramid(torch.where(hole > 0, 0.0, photo), hole, torch.ones(1, 128, 128), hole)[-1]
+    start = fine.known.nonzero()[:, 0][torch.randint(1000, fine.wanted.shape, generator=generator)]
+    together = []
+    for coherence in (0, 0.3):
+        monkeypatch.setattr(patch_synthesis, "COHERENCE", coherence)
+        sources, _ = search(fine, fine.fill, 0.5, start, torch.Generator().manual_seed(0))
+        of = dict(zip(fine.wanted.tolist(), sources.tolist(), strict=True))
+        together.append(sum(of.get(place + fine.spacing) == source + fine.spacing for place, source in of.items()))
+    assert together[1] > 1.2 * together[0] > 0
+
+
+def test_the_last_average_keeps_the_contrast_of_the_patches():
+    generator = torch.Generator().manual_seed(5)
+    photo = torch.rand(3, 128, 128, generator=generator) - 0.5
+    hole = torch.zeros(128, 128)
+    hole[40:80, 40:80] = 1
+    fine = pyramid(photo, hole, torch.ones(1, 128, 128), hole)[-1]
+    known = fine.known.nonzero()[:, 0]
+    sources = known[torch.randint(len(known), fine.wanted.shape, generator=generator)]  # that do not fit together
+    distances = torch.rand(len(sources), generator=generator)
+    mean, decided = (made(fine, sources, distances) for made in (average, decide))
+    inside = hole.expand_as(photo) > 0
+    assert mean[inside].std() < 0.7 * photo[~inside].std()  # which is what is to be mended
+    assert 0.85 * photo[~inside].std() < decided[inside].std() < 1.2 * photo[~inside].std()
+    assert torch.equal(decided[~inside], photo[~inside]) and decided.abs().max() <= 1
+
+
+def test_coarse_colours_come_from_the_network_and_detail_from_the_patches():
+    photo, hole, _ = scene()
+    recoloured = recolour(photo, torch.full_like(photo, 0.5), hole > 0)
+    inside = hole.expand_as(photo) > 0
+    assert torch.equal(recoloured[~inside], photo[~inside])
+    middle = (slice(None), slice(56, 72), slice(56, 72))
+    assert 0.2 < recoloured[middle].mean() - photo[middle].mean() < 0.5  # six tenths of the way, less towards the rim
+    stripes = [(image[0, 56:72, 50] - image[0, 56:72, 54]).abs().mean() for image in (photo, recoloured)]
+    torch.testing.assert_close(*stripes, rtol=0.05, atol=0)
+
+
+def test_only_what_is_left_open_is_redrawn_and_nothing_else_of_the_hole_is_copied():
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    left_open = hole.clone()
+    left_open[:, 60:] = 0
+    poisoned = fill.clone()
+    poisoned[:, :, 75:][..., hole[:, 75:] > 0] = 0.97  # a colour that the photo does not have
+    for image in (fill, poisoned):
+        redrawn = redraw(image, hole, classes, left_open=left_open)
+        kept = (left_open == 0).expand_as(photo)
+        assert torch.equal(redrawn[kept], image[kept])
+        assert not torch.equal(redrawn[~kept], image[~kept]) and redrawn[~kept].max() < 0.9
+
+
+def test_autocast_does_not_reach_the_search():
+    photo, hole, classes = scene()
+    fill = drawn_badly(photo, hole)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = redraw(fill, hole, classes)
+    assert torch.equal(mixed, redraw(fill, hole, classes))
