@@ -194,7 +194,7 @@ def small_button(label: str, elem_id: str) -> gr.Button:
 
 
 def make_options(network: Inpainter) -> list[Any]:
-    """Strategy, grow, feather and texture, with what they are good for."""
+    """Strategy, grow, feather, texture and redrawing, with what they are good for."""
     usual_noise = network.model.config.noise_strength if network.has_noise else 0
     return [
         gr.Radio(
@@ -220,6 +220,12 @@ def make_options(network: Inpainter) -> list[Any]:
             label="Texture",
             info="0 is the smoothest; 1 has the most detail.",
             visible=network.has_noise,
+        ),
+        gr.Checkbox(
+            network.can_redraw and network.model.config.redrawn_share > 0,
+            label="Redraw with the photo's own patches",
+            info="Takes a few seconds more; without it you see what the network alone draws.",
+            visible=network.can_redraw,
         ),
     ]
 
@@ -390,12 +396,12 @@ def add_endpoints(handlers: Handlers) -> None:
     invert_mask = gr.Checkbox(label="invert_mask", visible=False)
     remove = gr.Dropdown(handlers.classes, multiselect=True, label="remove", visible=False)
     network = gr.Radio(list(handlers.networks), value=handlers.name, label="network", visible=False)
-    noise_strength, guidance_scale = (
-        gr.Number(None, label=name, visible=False) for name in ("noise_strength", "guidance_scale")
-    )
+    factors = [
+        gr.Number(None, label=name, visible=False) for name in ("noise_strength", "guidance_scale", "redrawn_share")
+    ]
     gr.Button(visible=False).click(
         handlers.inpaint,
-        [photo, mask, strategy, grow, feather, invert_mask, remove, prompt, network, noise_strength, guidance_scale],
+        [photo, mask, strategy, grow, feather, invert_mask, remove, prompt, network, *factors],
         [picture("filled photo"), gr.JSON(label="facts", visible=False)],
         api_name="inpaint",
         **ONE_AT_A_TIME,

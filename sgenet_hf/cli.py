@@ -103,6 +103,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
     # What would fail for every photo is said once.
     inpainter.check_noise_strength(arguments.noise_strength)
     inpainter.check_guidance_scale(arguments.guidance_scale)
+    inpainter.check_redrawn_share(arguments.redrawn_share)
     if arguments.remove:
         inpainter.class_ids(arguments.remove)
     if (arguments.all_scales or arguments.min_confidence) and not inpainter.classes:
@@ -340,6 +341,7 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
         "expected_error": result.expected_error,
         "noise_strength": result.noise_strength,
         "guidance_scale": result.guidance_scale,
+        "redrawn": result.redrawn,
         "classes": result.classes,
     }
     with whole_file(folder / "scales.json") as temporary:
@@ -363,6 +365,7 @@ def _fill(inpainter: Inpainter, task: Task, arguments: argparse.Namespace) -> In
         feather=arguments.feather,
         noise_strength=arguments.noise_strength,
         guidance_scale=arguments.guidance_scale,
+        redrawn_share=arguments.redrawn_share,
     )
     save_photo(photo, result.image, task.out)
     if arguments.all_scales:
@@ -603,6 +606,13 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         type=_factor(MAX_GUIDANCE_SCALE),
         metavar="FACTOR",
         help="how far the semantic prompt pulls: 1 as in training, at most 4 (default: the checkpoint's; street: 1.5)",
+    )
+    parser.add_argument(
+        "--redrawn-share",
+        type=_factor(1),
+        metavar="SHARE",
+        help="how much of the fill is redrawn with the photo's own patches: 0 the network's own drawing, much "
+        "faster, 1 all (default: the checkpoint's; street: 1)",
     )
     parser.add_argument(
         "--max-expected-error",

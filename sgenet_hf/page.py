@@ -226,12 +226,17 @@ def save_hole(editor: dict[str, Any] | None, photo_file: str | None, exact: byte
 
 
 def fill_options(
-    network: Inpainter, strategy: str, grow: float, feather: float, texture: float | None
+    network: Inpainter, strategy: str, grow: float, feather: float, texture: float | None, redraw: bool | None
 ) -> dict[str, Any]:
-    """Returns the options of `Inpainter.prepare` that the page's advanced settings mean for a network; `texture` is
-    None where the page does not ask for it."""
-    options = {"strategy": strategy, "grow": int(grow), "feather": int(feather)}
-    return options | ({"noise_strength": texture} if network.has_noise else {})
+    """Returns the options of `Inpainter.prepare` that the page's advanced settings mean for a network; `texture` and
+    `redraw` are None where the page does not ask for them."""
+    options: dict[str, Any] = {"strategy": strategy, "grow": int(grow), "feather": int(feather)}
+    if network.has_noise:
+        options["noise_strength"] = texture
+    if network.can_redraw:
+        usual = network.model.config.redrawn_share
+        options["redrawn_share"] = None if redraw is None else (usual or 1) if redraw else 0
+    return options
 
 
 class Handlers:
@@ -279,6 +284,7 @@ class Handlers:
         grow: float,
         feather: float,
         texture: float,
+        redraw: bool,
         prompt_editor: dict[str, Any] | None = None,
         guidance: float | None = None,
         progress=gr.Progress(),  # noqa: B008 (how Gradio passes it)
@@ -289,7 +295,7 @@ class Handlers:
         photo = read_photo(photo_file)
         hole = require_hole(editor, photo, exact)
         with messages_for_users(), tempfile.TemporaryDirectory(prefix="sgenet-") as folder:
-            options = fill_options(self.inpainter, strategy, grow, feather, texture)
+            options = fill_options(self.inpainter, strategy, grow, feather, texture, redraw)
             if prompt_editor is not None:
                 prompt = np.where(hole, painted_labels(layers_of(prompt_editor), photo, self.palette), FREE)
                 options |= {
@@ -360,15 +366,19 @@ class Handlers:
         grow: float,
         feather: float,
         texture: float,
+        redraw: bool,
         name: str,
     ) -> tuple[Any, str]:
         """Fills the same hole with the page's network and an allowed one; fills `compare_slider, compared`."""
         photo = read_photo(photo_file)
         hole = require_hole(editor, photo, exact)
         with messages_for_users():
-            asked = texture if self.inpainter.has_noise else None  # its slider is not shown
+            asked = (  # or it is not shown
+                texture if self.inpainter.has_noise else None,
+                redraw if self.inpainter.can_redraw else None,
+            )
             results = [
-                network(photo, hole, **fill_options(network, strategy, grow, feather, asked))
+                network(photo, hole, **fill_options(network, strategy, grow, feather, *asked))
                 for network in (self.inpainter, self.networks[name])
             ]
         columns = "".join(
@@ -387,6 +397,7 @@ class Handlers:
         grow: float,
         feather: float,
         texture: float,
+        redraw: bool,
         progress=gr.Progress(),  # noqa: B008 (how Gradio passes it)
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Fills many photos; yields the table, the zip and the CSV once."""
@@ -394,7 +405,7 @@ class Handlers:
             raise user_error("Choose photos, and for each a mask file of the same name (street.jpg: street.png).")
         if len(photos) > BATCH_LIMIT:
             raise user_error(f"{len(photos)} photos are too many for one batch: send at most {BATCH_LIMIT}.")
-        options = fill_options(self.inpainter, strategy, grow, feather, texture)
+        options = fill_options(self.inpainter, strategy, grow, feather, texture, redraw)
         with tempfile.TemporaryDirectory(prefix="sgenet-") as name:
             folder, rows = Path(name), []
             for row in fill_each(self.inpainter, [*map(Path, photos)], [*map(Path, masks)], folder, **options):
@@ -425,6 +436,7 @@ class Handlers:
         network: str | None = None,
         noise_strength: float | None = None,
         guidance_scale: float | None = None,
+        redrawn_share: float | None = None,
     ) -> tuple[Image.Image, dict[str, Any]]:
         """Fills the white part of a mask in a photo, or removes what belongs to named classes.
 
@@ -443,6 +455,8 @@ class Handlers:
                 most 2; by default the network's own.
             guidance_scale: How far the semantic prompt pulls: 0 not towards its classes, 1 as trained, at most 4; by
                 default the network's own.
+            redrawn_share: How much of the fill is redrawn with the photo's own patches: 0 the network's own drawing,
+                several times faster, 1 all; by default the network's own.
 
         Returns:
             The photo as PNG at its own size, and a dictionary: the strategy used, the score (mean confidence in the
@@ -471,6 +485,7 @@ class Handlers:
                 feather=int(feather),
                 noise_strength=noise_strength,
                 guidance_scale=guidance_scale,
+                redrawn_share=redrawn_share,
             )
             ready = time.perf_counter()
             fills = inpainter.fill([job])[0]

@@ -15,16 +15,18 @@ from .visualization import class_palette, colour_labels, panel
 
 @torch.no_grad()
 def validate(model: PreTrainedModel, dataset: Dataset, device: torch.device, picture: Path) -> dict[str, float]:
-    """Fills the validation photos and draws the first six.
+    """Fills the validation photos and draws the first six, as the network draws: what it learns is to be seen, and not
+    what patches make of it.
 
     Returns:
         Means over photos: `hole_l1` and `hole_psnr` (0 to 255 scale, dB), `hole_accuracy` of the segmentation if there
         is one; and `sharpness`, the gradients in all holes, ours over the truth's.
     """
+    as_drawn = {"redrawn_share": 0} if hasattr(model.config, "redrawn_share") else {}
     scores, rows = [], []
     for index in range(len(dataset)):
         batch = {name: value.to(device) for name, value in collate([dataset[index]]).items()}
-        output = model(batch["pixel_values"], batch["mask"])
+        output = model(batch["pixel_values"], batch["mask"], **as_drawn)
         scores.append(hole_scores(output, batch))
         if len(rows) < 6:
             rows.append(validation_row(output, batch, model.config))

@@ -405,12 +405,37 @@ def test_the_amount_of_texture_can_be_chosen(client, files, tiny_checkpoint):
     from app import make_options
 
     plain = Inpainter(SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4)))
-    assert fill_options(inpainter, "auto", 2, 0, 0.3)["noise_strength"] == 0.3
-    assert "noise_strength" not in fill_options(plain, "auto", 2, 0, 0.3), "the slider is not shown for it"
-    assert fill_options(inpainter, "auto", 2, 0, None)["noise_strength"] is None, "not the hidden slider's 0"
+    assert fill_options(inpainter, "auto", 2, 0, 0.3, False)["noise_strength"] == 0.3
+    assert "noise_strength" not in fill_options(plain, "auto", 2, 0, 0.3, False), "the slider is not shown for it"
+    assert fill_options(inpainter, "auto", 2, 0, None, None)["noise_strength"] is None, "not the hidden slider's 0"
     lively = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, noise_channels=1, noise_strength=1.5))
-    slider = make_options(Inpainter(lively))[-1]
+    slider = make_options(Inpainter(lively))[-2]
     assert slider.preprocess(slider.value) == 1.5
+
+
+def test_redrawing_can_be_chosen(client, files, tiny_checkpoint):
+    inpainter = Inpainter(str(tiny_checkpoint))
+    fills = []
+    for share in (0, 0.5, 1):
+        path, facts = call(client, files["photo"], files["mask"], redrawn_share=share)
+        assert facts["redrawn"] == (share > 0)
+        fills.append(np.asarray(Image.open(path)))
+        expected = inpainter(files["photo"], files["mask"], redrawn_share=share)
+        assert np.array_equal(fills[-1], np.asarray(expected.image))
+    hole = np.asarray(Image.open(files["mask"])) > 0
+    assert (fills[0] != fills[2])[hole].any() and np.array_equal(fills[0][~hole], fills[2][~hole])
+
+    from app import make_options
+
+    def asked(network, ticked):
+        return fill_options(network, "auto", 2, 0, 0.3, ticked).get("redrawn_share", "nothing")
+
+    assert [asked(inpainter, ticked) for ticked in (True, False, None)] == [1, 0, None]
+    assert make_options(inpainter)[-1].value is False, "as the checkpoint says"
+    half = SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=4, redrawn_share=0.5))
+    assert make_options(Inpainter(half))[-1].value is True and asked(Inpainter(half), True) == 0.5
+    foreign = Inpainter(GatedConvModel(GatedConvConfig(width=4)))
+    assert asked(foreign, True) == "nothing" and not make_options(foreign)[-1].visible
 
 
 def test_the_map_of_a_photo_can_prompt_a_fill(client, files, photo, tiny_checkpoint):
@@ -496,7 +521,7 @@ def test_the_endpoints_are_named_and_documented(client):
     parameters = {entry["parameter_name"]: entry for entry in endpoints["/inpaint"]["parameters"]}
     assert list(parameters) == [
         *("photo", "mask", "strategy", "grow", "feather", "invert_mask", "remove", "semantic_prompt", "network"),
-        *("noise_strength", "guidance_scale"),
+        *("noise_strength", "guidance_scale", "redrawn_share"),
     ]
     assert [name for name, entry in parameters.items() if not entry["parameter_has_default"]] == ["photo"]
     assert parameters["strategy"]["type"]["enum"] == ["auto", "crop", "resize", "original"]

@@ -142,6 +142,8 @@ def test_a_written_segmentation_is_a_semantic_prompt(run, folder, capsys):
     assert run(*arguments, folder / "plain.png")[0] == 0
     assert run(*arguments, folder / "prompted.png", "--semantic-prompt", folder / "prompt.png")[0] == 0
     assert (folder / "plain.png").read_bytes() != (folder / "prompted.png").read_bytes()
+    assert run(*arguments, folder / "redrawn.png", "--redrawn-share", 1)[0] == 0
+    assert (folder / "redrawn.png").read_bytes() != (folder / "plain.png").read_bytes()
     far = ["--semantic-prompt", folder / "prompt.png", "--guidance-scale"]
     assert run(*arguments, folder / "far.png", *far, 3)[0] == 0
     assert (folder / "far.png").read_bytes() != (folder / "prompted.png").read_bytes()
@@ -149,6 +151,7 @@ def test_a_written_segmentation_is_a_semantic_prompt(run, folder, capsys):
         ([*far, 9], "argument --guidance-scale: 9 is no number from 0 to 4"),
         ([*far, "much"], "argument --guidance-scale: much is no number from 0 to 4"),
         (["--noise-strength", "nan"], "argument --noise-strength: nan is no number from 0 to 2"),
+        (["--redrawn-share", 2], "argument --redrawn-share: 2 is no number from 0 to 1"),
         (["--guidance-scale", 3], "name one with --semantic-prompt"),
     ):
         with pytest.raises(SystemExit, match="2"):

@@ -23,7 +23,7 @@ from sgenet_hf import SGENetConfig
         ({"reliability_smoothing": 4}, "odd"),
         ({"noise_channels": -1}, "not be negative"),
         ({"pasted_share": 1.5, "contextual_attention": True}, "from 0 to 1"),
-        ({"redrawn_share": -0.5}, "`redrawn_share` is a share, from 0 to 1"),
+        ({"redrawn_share": -0.5}, "`redrawn_share` must be a number from 0 to 1"),
         ({"pasted_share": 0.5}, "needs `contextual_attention=True`"),
         ({"guidance_scale": 5}, "must be a number from 0 to 4"),
         ({"noise_strength": -0.5}, "must be a number from 0 to 2"),

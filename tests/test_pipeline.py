@@ -640,6 +640,25 @@ def test_a_result_says_whether_it_was_redrawn(tiny_checkpoint, rng):
     prompt[:, :30] = 255
     assert inpainter(photo, mask, semantic_prompt=prompt).redrawn
     assert not inpainter(photo, np.zeros_like(mask)).redrawn
+    assert not inpainter(photo, mask, redrawn_share=0).redrawn
+
+
+def test_redrawn_share_says_how_much_of_a_fill_is_redrawn(tiny_checkpoint, rng):
+    photo, mask = scene(rng, 70, 90), box_mask(70, 90, (20, 30, 50, 60))
+    inpainter = Inpainter(tiny_checkpoint, device="cpu")
+    jobs = [inpainter.prepare(photo, mask, redrawn_share=share) for share in (None, 0, 0.5, 1)]
+    together = [inpainter.finish(job, fills) for job, fills in zip(jobs, inpainter.fill(jobs), strict=True)]
+    plain, none, half, full = (np.asarray(result.image).astype(int) for result in together)
+    assert np.array_equal(plain, none) and abs((none + full) / 2 - half)[mask].max() <= 1
+    assert (full != none)[mask].mean() > 0.5 and not (full != none)[~mask].any()
+    assert [result.redrawn for result in together] == [False, False, True, True]
+    alone = np.asarray(sgenet_hf.inpaint(photo, mask, tiny_checkpoint, device="cpu", redrawn_share=1)).astype(int)
+    assert abs(alone - full).mean() < 1
+    for wrong in (-1, 1.5, float("nan"), "0.5"):
+        with pytest.raises(ValueError, match="`redrawn_share` must be a number from 0 to 1, got"):
+            inpainter(photo, mask, redrawn_share=wrong)
+    with pytest.raises(ValueError, match="leave out redrawn_share"):
+        Inpainter(SPGNetModel(SPGNetConfig(width=4, num_blocks=1, num_labels=4)))(photo, mask, redrawn_share=1)
 
 
 def test_guidance_scale_says_how_far_a_prompt_pulls(tiny_checkpoint, rng):

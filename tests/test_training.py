@@ -36,6 +36,7 @@ from sgenet_hf.trainer import (
     learning_rate_factor,
 )
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
+from sgenet_hf.validation import validate
 from train_accelerate import EpochBatches, Waiting, compare_processes, endless, load_data, main, make_loader
 
 
@@ -452,6 +453,22 @@ def test_samples_go_on_across_epochs_and_from_any_place(recipe, workers):
         resumed.load_state_dict(places[done - 1])
         again, _ = batches(resumed, 2)
         assert all(torch.equal(one, other) for one, other in zip(again, seen[done:], strict=False)), done
+
+
+def test_validation_shows_what_the_network_draws_and_not_what_patches_make_of_it(recipe, tmp_path):
+    options = ["--output_dir", "x", "--validation_split", "dev", "--validation_samples", "2"]
+    _, validation_set = load_data(parse_arguments([str(recipe), *options, "--validation_mask", "centre-24"]))
+    torch.manual_seed(0)
+    drawn, redrawn = (
+        SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), num_labels=8, redrawn_share=share)).eval()
+        for share in (0, 1)
+    )
+    redrawn.load_state_dict(drawn.state_dict())
+    scores = [
+        validate(model, validation_set, torch.device("cpu"), tmp_path / name / "panel.png")
+        for model, name in ((drawn, "drawn"), (redrawn, "redrawn"))
+    ]
+    assert scores[0] == scores[1]
 
 
 def test_learning_rate_rises_stays_and_falls():
