@@ -678,7 +678,8 @@ class SGENetModel(SGENetPreTrainedModel):
             guidance_scale: How far a prompt pulls, 0 to `MAX_GUIDANCE_SCALE`: a number, or one for each photo, shape
                 (B,). By default the configuration's, in training 1.
             redrawn_share: How much of the finest image is redrawn with patches of the known part, 0 to 1: a number, or
-                one for each photo, shape (B,). By default the configuration's; without effect in training.
+                one for each photo, shape (B,). By default the configuration's; without effect in training. What there
+                is to redraw depends on the mask: pass 0 to export the network, or to compile it as one graph.
             return_dict: False for a tuple in place of [`SGENetOutput`].
 
         Raises:
@@ -778,7 +779,6 @@ class SGENetModel(SGENetPreTrainedModel):
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return self.config.return_dict if return_dict is None else return_dict
 
-    @torch.compiler.disable  # what there is to redraw depends on the mask
     def redraw_hole(
         self,
         images: Sequence[torch.Tensor],
@@ -799,11 +799,14 @@ class SGENetModel(SGENetPreTrainedModel):
         shares = share.tolist() if isinstance(share, torch.Tensor) else len(finest) * [share]
         mixed = finest.clone()
         for index, part in enumerate(shares):
-            if not part or not left_open[index].any():
-                continue
+            check_redrawn_share(part)
             open_ = left_open[index, 0]
-            redrawn = redraw(filled[index], hole[index, 0], probabilities[index], colours[index], open_)
-            mixed[index] += part * open_ * (redrawn - finest[index])
+            if not part or not open_.any():
+                continue
+            drawn = filled[index]
+            redrawn = redraw(drawn, hole[index, 0], probabilities[index], colours[index], open_)
+            if redrawn is not drawn:
+                mixed[index] = torch.where(open_ > 0, torch.lerp(drawn, redrawn, part), finest[index])
         return mixed
 
     def read_segmentation(

@@ -234,8 +234,8 @@ def fill_options(
     if network.has_noise:
         options["noise_strength"] = texture
     if network.can_redraw:
-        usual = network.model.config.redrawn_share
-        options["redrawn_share"] = None if redraw is None else (usual or 1) if redraw else 0
+        usual = network.model.config.redrawn_share or 1
+        options["redrawn_share"] = {None: None, True: usual, False: 0}[redraw]
     return options
 
 

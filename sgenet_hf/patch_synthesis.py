@@ -5,9 +5,9 @@ bricks and leaves as scribble. The photo has real ones. Coarse to fine, each pat
 the known patch that is most like it, in colour, class and texture, and patches that overlap are averaged; then again,
 with what came out (Wexler, Shechtman and Irani, Space-Time Completion of Video, PAMI 2007). The search is PatchMatch
 (Barnes et al., SIGGRAPH 2009): what is good for a patch is good, one step on, for its neighbour. Patches that lie side
-by side in the photo are preferred side by side in the hole, and at last each pixel comes from one patch rather than
-from the mean of all: means are soft. What the network knows better than the patches, how light and of what colour each
-part is, is laid over them.
+by side in the photo are preferred side by side in the hole, and at last each pixel is nearly its best patch's alone:
+the mean of all that cover it is soft. What the network knows better than the patches, how light each part is and of
+what colour, is laid over them.
 
 A *place* is the number of a patch in its plane, row by row: its top left pixel is (place // columns, place % columns).
 """
@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from torch.nn import functional as F
@@ -34,11 +35,13 @@ COHERENCE = 0.3  # of its unlikeness that a patch is forgiven whose four neighbo
 TEXTURE_WEIGHT = 0.4  # of the logarithm of a patch's variance beside its colours in [-1, 1]
 BUSIER = 2.0  # times the variance that the network drew is sought: the patches most like a drawing are flat ones
 FLAT = 1e-4  # variance that counts as none
-DECISIVENESS = 6  # power of a patch's say in the pixels that it covers, at the very last
-LEAST_TRUST = 0.01  # of the best patch's say, which every patch has: to its power it must not underflow
-CONTRAST = 1.7  # of what the last average takes from the variance around a pixel, how much is given back
-CONTRAST_WINDOW = 5  # pixels a side: around a pixel
-MOST_CONTRAST = 2.5  # times that of the average
+DECISIVENESS = 6  # power of a patch's weight in the pixels that it covers, at the very last
+LEAST_TRUST = 0.01  # of the best patch's weight, which every patch has: to its power it must not underflow
+CONTRAST = (
+    1.7  # times the way back from the last mean's contrast to its patches': more than 1, for it is soft elsewhere
+)
+CONTRAST_WINDOW = 5  # pixels a side, in which contrast is measured
+MOST_CONTRAST = 2.5  # times the mean's contrast, that patches are taken to have
 COLOUR_WINDOW = 13  # pixels a side, of the means that are compared with the network's
 COLOUR_SHARE = 0.6  # of the way towards the network's means
 PAIRS = 2**26  # of patches that are all compared, in about a second: a hole like a grid is left alone at fine levels
@@ -51,16 +54,17 @@ class Level:
 
     Attributes:
         fill: The photo with the network's fill, (3, h, w) in [-1, 1].
-        hole: Where a pixel is to be redrawn, wholly or in part, (h, w), bool.
+        left_open: Where a pixel is to be redrawn, wholly or in part, (h, w), bool.
         patches: Colours of all patches of `fill` times the root of `window_weights`, (places, 3 * 49).
-        traits: Class probabilities and texture at each patch's middle, (places, classes + 1).
-        known: Whether a patch has no pixel in the hole, (places,).
+        traits: Class probabilities and texture at each patch's middle, (places, classes + 1); in patches that are to
+            be replaced the texture that is sought.
+        known: Whether a patch has no pixel in the hole, be it left open or not, (places,).
         wanted: Places of the patches that are to be replaced, (n,).
         spacing: Pixels between neighbours in `wanted`, but for the last row and column.
     """
 
     fill: torch.Tensor
-    hole: torch.Tensor
+    left_open: torch.Tensor
     patches: torch.Tensor
     traits: torch.Tensor
     known: torch.Tensor
@@ -76,16 +80,20 @@ class Level:
         return self.fill.shape[2] - PATCH + 1
 
 
+ONE_AT_A_TIME = Lock()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Thousands of small steps: where another process is busy, threads that wait for each other took thirty times as
-    long, and where none is they gain a third."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    long, and where none is they gain a third. Two at a time would put back each other's number."""
+    with ONE_AT_A_TIME:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @torch.compiler.disable  # how many patches there are depends on the hole
@@ -111,15 +119,15 @@ def redraw(
     Returns:
         (3, H, W); `fill` itself where there is nothing to redraw, or no known patch near it.
     """
-    open_ = (hole if left_open is None else left_open) > 0.5
-    window = surroundings(open_)
+    left_open = hole if left_open is None else left_open
+    colours = fill if colours is None else colours
+    window = surroundings(hole > 0.5)
     with torch.autocast(fill.device.type, enabled=False):
-        planes = (fill, hole, classes, open_)
-        levels = pyramid(*(each[(..., *window)].float() for each in planes))
+        levels = pyramid(*(planes[(..., *window)].float() for planes in (fill, hole, classes, left_open)))
         if not levels:
             return fill
         image = from_patches(levels, torch.Generator().manual_seed(0))
-        image = recolour(image, (fill if colours is None else colours)[(..., *window)].float(), open_[window])
+        image = recolour(image, colours[(..., *window)].float(), levels[-1].left_open)
     redrawn = fill.clone()
     redrawn[(..., *window)] = image.to(fill.dtype)
     return redrawn
@@ -144,8 +152,8 @@ def from_patches(levels: list[Level], generator: torch.Generator) -> torch.Tenso
 
 
 def surroundings(hole: torch.Tensor) -> tuple[slice, slice]:
-    """Rows and columns of what is to be redrawn (H, W) and of as much around it on each side as it is wide or high, at
-    least `COARSEST` pixels: what is farther away costs time and is less alike."""
+    """Rows and columns of the hole (H, W) and of as much around it on each side as it is wide or high, at least
+    `COARSEST` pixels: what is farther away costs time and is less alike."""
     if not hole.any():
         return slice(0, 0), slice(0, 0)
     ends = [(int(line.nonzero()[0]), int(line.nonzero()[-1]) + 1) for line in (hole.any(dim=1), hole.any(dim=0))]
@@ -221,7 +229,7 @@ def carry_on(level: Level, image: torch.Tensor, coarser: Level) -> torch.Tensor:
     size = level.fill.shape[1:]
     changed = F.interpolate((image - coarser.fill)[None], scale_factor=2, mode="bicubic", align_corners=False)[0]
     changed = changed[:, : size[0], : size[1]]  # an odd side was rounded up
-    return torch.where(level.hole, (level.fill + changed).clamp(-1, 1), level.fill)
+    return torch.where(level.left_open, (level.fill + changed).clamp(-1, 1), level.fill)
 
 
 def inherit(level: Level, sources: torch.Tensor, coarser: Level, generator: torch.Generator) -> torch.Tensor:
@@ -258,7 +266,8 @@ def locate(level: Level, row: torch.Tensor, column: torch.Tensor) -> tuple[torch
 def search(
     level: Level, image: torch.Tensor, lead: float, sources: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Better sources for what `image` shows in the wanted patches, and how unlike they are, both (n,)."""
+    """Better sources for what `image` shows in the wanted patches, of which `lead` is the network's fill, and how
+    unlike they are, both (n,)."""
     sought = cut(lead * level.fill + (1 - lead) * image)[level.wanted]
     traits = level.traits[level.wanted]
     index = torch.full_like(level.known, -1, dtype=torch.long)
@@ -320,45 +329,48 @@ def search(
 def average(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
     """The image (3, h, w) that the sources make of the hole: a mean of all that cover a pixel, where those most like
     what they stand for count most."""
-    mean, _, covered = blend(level, sources, say(level, distances))
+    mean, covered = blend(level, colours_of(level, sources), weights_of(level, distances))
     return torch.where(covered, mean, level.fill)
 
 
 def decide(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
     """As `average`, but each pixel is nearly its best patch's alone, and contrast that is still lost is given back."""
-    mean, lost, covered = blend(level, sources, say(level, distances) ** DECISIVENESS)
+    colours, weights = colours_of(level, sources), weights_of(level, distances) ** DECISIVENESS
+    mean, covered = blend(level, colours, weights)
+    disagreement = blend(level, colours.square(), weights)[0] - mean.square()
+    lost = around_each(torch.where(covered, disagreement.clamp(min=0), 0), CONTRAST_WINDOW).mean(dim=0)
     image = torch.where(covered, mean, level.fill)
     around = around_each(image, CONTRAST_WINDOW)
     kept = around_each((image - around).square(), CONTRAST_WINDOW).mean(dim=0)
-    lost = around_each(torch.where(covered, lost, 0), CONTRAST_WINDOW).mean(dim=0)
-    gain = 1 + CONTRAST * ((1 + lost / kept.clamp(min=FLAT)).sqrt().clamp(max=MOST_CONTRAST) - 1)
-    return torch.where(covered, (around + gain * (image - around)).clamp(-1, 1), level.fill)
+    contrast = (1 + lost / kept.clamp(min=FLAT)).sqrt().clamp(max=MOST_CONTRAST)  # of the patches, times the mean's
+    image = around + (1 + CONTRAST * (contrast - 1)) * (image - around)
+    return torch.where(covered, image.clamp(-1, 1), level.fill)
 
 
-def say(level: Level, distances: torch.Tensor) -> torch.Tensor:
-    """How much each wanted patch has to say in the pixels that it covers, (n, 49)."""
+def colours_of(level: Level, sources: torch.Tensor) -> torch.Tensor:
+    """Of the sources' pixels, not weighted, (n, 3 * 49)."""
+    return level.patches[sources] / window_weights(level.fill).sqrt().repeat(3)
+
+
+def weights_of(level: Level, distances: torch.Tensor) -> torch.Tensor:
+    """How much each wanted patch counts in the pixels that it covers, (n, 49)."""
     spread = distances.quantile(0.75)
     trust = torch.exp(-distances / (2 * spread.clamp(min=1e-6))).clamp(min=LEAST_TRUST)
     return window_weights(level.fill) * trust[:, None]
 
 
-def blend(level: Level, sources: torch.Tensor, say: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The mean (3, h, w) of what the sources say of each pixel, the variance among them, and which pixels of the hole
-    they cover, (h, w)."""
-    size = level.fill.shape[1:]
-    colours = level.patches[sources] / window_weights(level.fill).sqrt().repeat(3)
-    say_of_each = say.repeat(1, 3)
+def blend(level: Level, values: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean (3, h, w) of values (n, 3 * 49) that wanted patches have for a pixel, by weights (n, 49), and which
+    pixels that are to be redrawn have any, (h, w)."""
 
-    def total(values: torch.Tensor) -> torch.Tensor:
-        planes = values.new_zeros(len(level.patches), values.shape[1])
-        planes[level.wanted] = values
-        return F.fold(planes.T[None], size, PATCH)[0]
+    def total(planes: torch.Tensor) -> torch.Tensor:
+        everywhere = planes.new_zeros(len(level.patches), planes.shape[1])
+        everywhere[level.wanted] = planes
+        return F.fold(everywhere.T[None], level.fill.shape[1:], PATCH)[0]
 
-    share = total(say)
-    divisor = torch.where(share > 0, share, 1)
-    mean = total(colours * say_of_each) / divisor
-    variance = (total(colours.square() * say_of_each) / divisor - mean.square()).clamp(min=0)
-    return mean, variance, level.hole & (share[0] > 0)
+    weight = total(weights)
+    mean = total(values * weights.repeat(1, 3)) / torch.where(weight > 0, weight, 1)
+    return mean, level.left_open & (weight[0] > 0)
 
 
 def recolour(image: torch.Tensor, colours: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:

@@ -415,6 +415,8 @@ def test_compile_traces_the_whole_network_but_for_attention_and_redrawing():
     model = tiny(redrawn_share=1)  # so does the number of patches
     compiled = torch.compile(model, backend="eager")
     torch.testing.assert_close(compiled(photo, hole).composite, model(photo, hole).composite)
+    drawn = torch.compile(model, backend="eager", fullgraph=True)(photo, hole, redrawn_share=0).composite
+    torch.testing.assert_close(drawn, model(photo, hole, redrawn_share=0).composite)
 
 
 @pytest.mark.slow
@@ -687,8 +689,11 @@ def test_the_finest_image_is_redrawn_with_the_photos_patches():
     assert torch.equal(whole.composite[known], photo[known]) and torch.equal(
         whole.images[-1][known], drawn.images[-1][known]
     )
-    torch.testing.assert_close(half.images[-1], (drawn.images[-1] + whole.images[-1]) / 2)
+    torch.testing.assert_close(half.composite, (drawn.composite + whole.composite) / 2)
     assert torch.equal(tiny()(photo, hole, redrawn_share=0.5).images[-1], half.images[-1])
+    for wrong in (-1, 1.5, torch.tensor([0, 2.0]), torch.tensor([torch.nan, 1]), torch.ones(3)):
+        with pytest.raises(ValueError, match="redrawn_share"):
+            tiny()(photo, hole, redrawn_share=wrong)
     each = tiny(redrawn_share=0.3)(photo, hole, redrawn_share=torch.tensor([0.0, 1.0])).images[-1]
     assert torch.equal(each[0], drawn.images[-1][0]) and torch.equal(each[1], whole.images[-1][1])
     for index in range(2):
@@ -709,7 +714,14 @@ def test_where_a_prompt_speaks_and_in_training_nothing_is_redrawn():
     prompt = torch.where(hole[:, 0] > 0, 3, -1)
     assert torch.equal(ours(photo, hole, prompt).composite, plain(photo, hole, prompt).composite)
     prompt[:, :, :36] = -1
-    mine, other = ours(photo, hole, prompt).composite, plain(photo, hole, prompt).composite
+    mine, drawn = ours(photo, hole, prompt).composite, plain(photo, hole, prompt)
+    other = drawn.composite
+    colours = torch.nn.functional.interpolate(drawn.images[2], scale_factor=4, mode="bicubic")[..., :70, :72]
+    for index in range(len(photo)):
+        left_open = hole[index, 0] * (prompt[index] < 0)
+        probabilities = drawn.logits[-1][index].softmax(dim=0)
+        expected = redraw(other[index], hole[index, 0], probabilities, colours[index], left_open)
+        torch.testing.assert_close(mine[index], expected)
     assert torch.equal(mine[..., 36:], other[..., 36:]) and not torch.equal(mine, other)
     assert torch.equal(ours.train()(photo, hole).composite, plain.train()(photo, hole).composite)
 
