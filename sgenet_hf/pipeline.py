@@ -53,7 +53,7 @@ from .regions import (
     hole_on_grid,
     plan_regions,
     shrunk_size,
-    softness_warning,
+    size_warning,
     whole_box,
 )
 from .segmenters import Segmenter
@@ -416,7 +416,7 @@ class Inpainter:
             notes.append("The mask is empty: the photo is returned unchanged.")
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
-        notes += [message for region in regions if (message := softness_warning(region))]
+        notes += [message for region in regions if (message := size_warning(region))]
         factors = (noise_strength, guidance_scale, redrawn_share)
         return Job(photo, hole, strategy, regions, prompt, feather, notes, *factors, removed)
 

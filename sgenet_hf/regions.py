@@ -17,7 +17,7 @@ from .masks import grow_mask
 
 LARGEST_SIDE = 512  # of what the network sees under `crop` and `resize`
 CONTEXT = 2.5  # side of the crop over side of the hole's box
-SOFT_ABOVE = 200  # pixels of hole, as the network sees it, above which fills are softer than their surroundings
+WIDE_ABOVE = 200  # pixels of hole, as the network sees it, above which fills are emptier than their surroundings
 CELLS = 64  # holes are told apart on a grid of this many cells along the longer side
 TOUCHING = 1 / 8  # of a box's side: holes closer than that are filled together
 
@@ -193,15 +193,19 @@ def feather_weights(hole: np.ndarray, feather: int) -> np.ndarray:
     return np.where(hole, np.float32(1), ramp)
 
 
-def softness_warning(region: Region) -> str | None:
-    """A hole that the network sees at more than 200 pixels, or that had to be shrunk, fills softer."""
+def size_warning(region: Region) -> str | None:
+    """Of a hole that had to be shrunk, whose fill is soft, or that the network sees at more than 200 pixels, where it
+    knows little but what lies at the rim."""
     shrinking = region.box.width / region.size[1]
     seen = min(region.hole.width, region.hole.height) / shrinking
-    if shrinking <= 1 and seen <= SOFT_ABOVE:
+    if shrinking <= 1 and seen <= WIDE_ABOVE:
         return None
     size = f"{region.hole.width}x{region.hole.height}"
-    how = f"at 1/{shrinking:.1f} of the photo's resolution" if shrinking > 1 else "in one piece"
-    return f"A hole of {size} pixels was filled {how}: expect it to be softer than its surroundings."
+    if shrinking > 1:
+        how = f"filled at {1 / shrinking:.0%} of the photo's resolution: expect it to be softer than its surroundings"
+    else:
+        how = "filled in one piece: expect it to be emptier than its surroundings"
+    return f"A hole of {size} pixels was {how}."
 
 
 def whole_box(mask: np.ndarray) -> Box:
@@ -241,6 +245,6 @@ __all__ = [
     "merged",
     "plan_regions",
     "shrunk_size",
-    "softness_warning",
+    "size_warning",
     "whole_box",
 ]
