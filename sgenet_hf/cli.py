@@ -612,7 +612,7 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         type=_factor(1),
         metavar="SHARE",
         help="how much of the fill is redrawn with the photo's own patches: 0 the network's own drawing, much "
-        "faster, 1 all (default: the checkpoint's; street: 1)",
+        "faster, 1 all, between them a mixture of both (default: the checkpoint's; street: 1)",
     )
     parser.add_argument(
         "--max-expected-error",

@@ -17,7 +17,7 @@ from .masks import grow_mask
 
 LARGEST_SIDE = 512  # of what the network sees under `crop` and `resize`
 CONTEXT = 2.5  # side of the crop over side of the hole's box
-WIDE_ABOVE = 200  # pixels of hole, as the network sees it, above which fills are emptier than their surroundings
+WIDE_ABOVE = 200  # pixels of hole, as the network sees it, above which fills look made up
 CELLS = 64  # holes are told apart on a grid of this many cells along the longer side
 TOUCHING = 1 / 8  # of a box's side: holes closer than that are filled together
 
@@ -204,8 +204,8 @@ def size_warning(region: Region) -> str | None:
     if shrinking > 1:
         how = f"filled at {1 / shrinking:.0%} of the photo's resolution: expect it to be softer than its surroundings"
     else:
-        how = "filled in one piece: expect it to be emptier than its surroundings"
-    return f"A hole of {size} pixels was {how}."
+        how = "more than this network can oversee: expect a fill that looks made up"
+    return f"A hole of {size} pixels {'was' if shrinking > 1 else 'is'} {how}."
 
 
 def whole_box(mask: np.ndarray) -> Box:

@@ -122,10 +122,11 @@ def describe(result: InpaintingResult, feather: int) -> str:
     verdict = show_verdict(result)
     texture = "" if result.noise_strength is None or not result.mask.any() else f" Texture: {result.noise_strength:g}."
     pull = "" if result.guidance_scale is None else f" The prompt pulled at {result.guidance_scale:g}."
+    redrawn = " Redrawn with the photo's own patches." if result.redrawn else ""
     return (
         f'<div role="status">{verdict}{CAVEAT if verdict else ""}{warnings}'
         f'<p class="note">{result.mask.sum():,} of {width} x {height} pixels filled ({result.mask.mean():.1%}); '
-        f"{others} untouched. Strategy: {html.escape(result.strategy)}.{texture}{pull}</p></div>"
+        f"{others} untouched. Strategy: {html.escape(result.strategy)}.{texture}{redrawn}{pull}</p></div>"
     )
 
 

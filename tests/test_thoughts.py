@@ -39,7 +39,9 @@ def test_classes_with_share_and_confidence(result):
 def test_the_page_says_where_scale_0_is_not_the_networks_own_drawing(result):
     palette = class_palette(2)
     assert "redrawn" not in show_thoughts(result, palette) and not facts_of(result)["redrawn"]
+    assert "Redrawn" not in describe(result, 0)
     result.redrawn = True
+    assert "Redrawn with the photo's own patches." in describe(result, 0)
     assert "At scale 0 the hole is redrawn with patches of the photo." in show_thoughts(result, palette)
     assert facts_of(result)["redrawn"]
 
