@@ -203,8 +203,7 @@ class SGENetConfig(PreTrainedConfig):
         check_noise_strength(self.noise_strength)
         check_guidance_scale(self.guidance_scale)
         check_redrawn_share(self.redrawn_share)
-        if not 0 <= self.pasted_share <= 1:
-            raise ValueError(f"`pasted_share` is a share, from 0 to 1, got {self.pasted_share}.")
+        _check_factor("pasted_share", self.pasted_share, 1)
         if self.pasted_share and not self.contextual_attention:
             raise ValueError("`pasted_share` needs `contextual_attention=True`: without it nothing is pasted.")
         if self.confidence_evaluation and not self.semantic_guidance:

@@ -38,7 +38,7 @@ from .configuration_sgenet import (
     check_noise_strength,
     check_redrawn_share,
 )
-from .patch_synthesis import redraw
+from .patch_synthesis import redraw, smooth
 
 
 COARSEST = NUM_SCALES - 1
@@ -387,13 +387,6 @@ def lattice_noise(
     for _ in range(2):
         mixed = ((mixed ^ (mixed >> 15)) * 73244475) & 0x7FFFFFFF
     return ((mixed ^ (mixed >> 15)).float() / 2**30 - 1)[None] * 3**0.5
-
-
-def smooth(planes: torch.Tensor, side: int) -> torch.Tensor:
-    """Twice the mean over `side` x `side` cells, fewer at the border. The second pass rounds the first one's kinks."""
-    for _ in range(2):
-        planes = F.avg_pool2d(planes, side, stride=1, padding=side // 2, count_include_pad=False)
-    return planes
 
 
 def enlarge(hidden_states: torch.Tensor) -> torch.Tensor:

@@ -37,9 +37,7 @@ BUSIER = 2.0  # times the variance that the network drew is sought: the patches 
 FLAT = 1e-4  # variance that counts as none
 DECISIVENESS = 6  # power of a patch's weight in the pixels that it covers, at the very last
 LEAST_TRUST = 0.01  # of the best patch's weight, which every patch has: to its power it must not underflow
-CONTRAST = (
-    1.7  # times the way back from the last mean's contrast to its patches': more than 1, for it is soft elsewhere
-)
+CONTRAST = 1.7  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
 CONTRAST_WINDOW = 5  # pixels a side, in which contrast is measured
 MOST_CONTRAST = 2.5  # times the mean's contrast, that patches are taken to have
 COLOUR_WINDOW = 13  # pixels a side, of the means that are compared with the network's
@@ -376,10 +374,14 @@ def blend(level: Level, values: torch.Tensor, weights: torch.Tensor) -> tuple[to
 def recolour(image: torch.Tensor, colours: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
     """Moves the means of the hole's colours in (3, h, w) towards those of `colours`; what is finer stays as it is."""
     difference = torch.where(hole, colours.clamp(-1, 1) - image, 0)
-    difference = around_each(around_each(difference, COLOUR_WINDOW), COLOUR_WINDOW)
-    return torch.where(hole, (image + COLOUR_SHARE * difference).clamp(-1, 1), image)
+    return torch.where(hole, (image + COLOUR_SHARE * smooth(difference, COLOUR_WINDOW)).clamp(-1, 1), image)
 
 
 def around_each(planes: torch.Tensor, side: int) -> torch.Tensor:
-    """The mean of `side` x `side` pixels around each of (c, h, w)."""
-    return F.avg_pool2d(planes[None], side, stride=1, padding=side // 2, count_include_pad=False)[0]
+    """The mean over `side` x `side` cells around each of (..., c, h, w), fewer at the border."""
+    return F.avg_pool2d(planes, side, stride=1, padding=side // 2, count_include_pad=False)
+
+
+def smooth(planes: torch.Tensor, side: int) -> torch.Tensor:
+    """`around_each` twice: the second pass rounds the first one's kinks."""
+    return around_each(around_each(planes, side), side)

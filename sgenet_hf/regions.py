@@ -202,10 +202,9 @@ def size_warning(region: Region) -> str | None:
         return None
     size = f"{region.hole.width}x{region.hole.height}"
     if shrinking > 1:
-        how = f"filled at {1 / shrinking:.0%} of the photo's resolution: expect it to be softer than its surroundings"
-    else:
-        how = "more than this network can oversee: expect a fill that looks made up"
-    return f"A hole of {size} pixels {'was' if shrinking > 1 else 'is'} {how}."
+        share = f"{1 / shrinking:.0%} of the photo's resolution"
+        return f"A hole of {size} pixels was filled at {share}: expect it to be softer than its surroundings."
+    return f"A hole of {size} pixels is more than this network can oversee: expect a fill that looks made up."
 
 
 def whole_box(mask: np.ndarray) -> Box:
