@@ -253,14 +253,15 @@ def average_command(arguments: argparse.Namespace) -> int:
 
 
 def count_flop(model: PreTrainedModel, side: int = 256) -> int:
-    """Floating-point operations (2 x MAC) for one photo of `side` x `side`, all scales."""
+    """Floating-point operations (2 x MAC) of the network, all scales, for one photo of `side` x `side`. Redrawing its
+    fill is not among them."""
     device, dtype = model.device, model.dtype
     photo = torch.zeros(1, 3, side, side, device=device, dtype=dtype)
     hole = torch.zeros(1, 1, side, side, device=device, dtype=dtype)
     hole[..., side // 4 : -side // 4, side // 4 : -side // 4] = 1
     # Not inference_mode: under the counter it hides what spectral norm parametrizes.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(photo, hole)
+        model(photo, hole, **({"redrawn_share": 0} if isinstance(model, SGENetModel) else {}))
     return counter.get_total_flops()
 
 
@@ -341,7 +342,7 @@ def write_scales(result: InpaintingResult, palette: np.ndarray, folder: Path) ->
         "expected_error": result.expected_error,
         "noise_strength": result.noise_strength,
         "guidance_scale": result.guidance_scale,
-        "redrawn": result.redrawn,
+        "redrawn_share": result.redrawn_share,
         "classes": result.classes,
     }
     with whole_file(folder / "scales.json") as temporary:

@@ -47,7 +47,6 @@ MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
 NEGATIVE_SLOPE = 0.2
 ERROR_SCALE = 2  # deep enough to know what is there, fine enough to know where
 ATTENTION_SCALE = 3  # has inferred what is there, and three scales still profit
-COLOUR_SCALE = 2  # its image, enlarged, is nearer to the truth than the finest, which draws texture
 GRAIN = 3  # pixels: details that the network draws alone
 MAX_SOURCES = 2**14  # known cells to choose from, all those of 512x512 pixels; more are thinned
 PAIRS_AT_ONCE = 2**23  # of hole and known cells: a few times 32 MB
@@ -755,7 +754,12 @@ class SGENetModel(SGENetPreTrainedModel):
             redrawn_share = self.config.redrawn_share
         if not self.training and (isinstance(redrawn_share, torch.Tensor) or redrawn_share > 0):
             left_open = left_open[..., :height, :width]
-            images[-1] = self.redraw_hole(images, logits[-1], known_photo, hole, left_open, redrawn_share)
+            shares = redrawn_share.tolist() if isinstance(redrawn_share, torch.Tensor) else len(hole) * [redrawn_share]
+            for share in shares:
+                check_redrawn_share(share)
+            if any(share and open_.any() for share, open_ in zip(shares, left_open, strict=True)):
+                half_size = self.images_at_half_size(known_photo, hole, semantic_prompt, factors)
+                images[-1] = redraw_holes(images[-1], half_size, logits[-1], known_photo, hole, left_open, shares)
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
         output = SGENetOutput(
@@ -772,35 +776,33 @@ class SGENetModel(SGENetPreTrainedModel):
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return self.config.return_dict if return_dict is None else return_dict
 
-    def redraw_hole(
+    def images_at_half_size(
         self,
-        images: Sequence[torch.Tensor],
-        logits: torch.Tensor,
         photo: torch.Tensor,
         hole: torch.Tensor,
-        left_open: torch.Tensor,
-        share: torch.Tensor | float,
-    ) -> torch.Tensor:
-        """Mixes into the finest of the images (B, 3, H, W) what known patches make of the hole, but for where a prompt
-        speaks. Logits are the finest too; a share of each photo's own has shape (B,)."""
-        finest = images[-1]
-        filled = torch.where(hole > 0, finest.clamp(-1, 1), photo)
-        probabilities = logits.float().softmax(dim=1)
-        coarser = images[COARSEST - COLOUR_SCALE].float()
-        colours = F.interpolate(coarser, scale_factor=2**COLOUR_SCALE, mode="bicubic", align_corners=False)
-        colours = colours[..., : finest.shape[-2], : finest.shape[-1]]
-        shares = share.tolist() if isinstance(share, torch.Tensor) else len(finest) * [share]
-        mixed = finest.clone()
-        for index, part in enumerate(shares):
-            check_redrawn_share(part)
-            open_ = left_open[index, 0]
-            if not part or not open_.any():
-                continue
-            drawn = filled[index]
-            redrawn = redraw(drawn, hole[index, 0], probabilities[index], colours[index], open_)
-            if redrawn is not drawn:
-                mixed[index] = torch.where(open_ > 0, torch.lerp(drawn, redrawn, part), finest[index])
-        return mixed
+        semantic_prompt: torch.Tensor | None,
+        factors: dict[str, torch.Tensor | float | None],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network makes of photos at half their size, the mean of as they are and mirrored: the images of
+        scales 1 and 0, not enlarged. There a hole is half as wide, and the network knows better how light each part of
+        it is and of what colour."""
+
+        def mirrored_too(planes: torch.Tensor) -> torch.Tensor:
+            return torch.cat([planes, planes.flip(-1)])
+
+        smaller, smaller_hole = halved(photo, hole)
+        both = self(
+            mirrored_too(smaller),
+            mirrored_too(smaller_hole),
+            None if semantic_prompt is None else mirrored_too(semantic_prompt[:, ::2, ::2]),
+            **{
+                name: torch.cat([factor, factor]) if isinstance(factor, torch.Tensor) else factor
+                for name, factor in (factors | {"redrawn_share": 0}).items()
+            },
+            return_dict=True,
+        )
+        coarser, image = ((plain + other.flip(-1)) / 2 for plain, other in (two.chunk(2) for two in both.images[-2:]))
+        return coarser, image
 
     def read_segmentation(
         self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int
@@ -926,6 +928,48 @@ def check_factors(batch_size: int, factors: Mapping[str, torch.Tensor | float | 
                 raise ValueError(f"`{name}` must be a number or have shape {(batch_size,)}, got {found}.")
         elif factor is not None:
             FACTORS[name](factor)
+
+
+def halved(photo: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The known part (B, 3, H, W) and the hole (B, 1, H, W) at half the size, rounded up. A cell of which half or more
+    is known is known, as the mean of that."""
+    known, smaller = (
+        F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False) for planes in (1 - hole, photo * (1 - hole))
+    )
+    smaller = smaller / torch.where(known > 0, known, 1)
+    return smaller, (known < 0.5).to(hole.dtype)
+
+
+def redraw_holes(
+    finest: torch.Tensor,
+    half_size: tuple[torch.Tensor, torch.Tensor],
+    logits: torch.Tensor,
+    photo: torch.Tensor,
+    hole: torch.Tensor,
+    left_open: torch.Tensor,
+    shares: Sequence[float],
+) -> torch.Tensor:
+    """Mixes into the finest image (B, 3, H, W), by the share of each photo, what known patches make of the hole where
+    no prompt speaks. They are led by that image and by those of `SGENetModel.images_at_half_size`."""
+
+    def enlarged(image: torch.Tensor, factor: int) -> torch.Tensor:
+        larger = F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
+        return larger[..., : finest.shape[-2], : finest.shape[-1]]
+
+    coarser, image = half_size
+    drawn = torch.where(hole > 0, finest.clamp(-1, 1), photo)
+    led = torch.where(hole > 0, (finest.float() + enlarged(image, 2)) / 2, photo).clamp(-1, 1)
+    colours = enlarged(coarser, 4)
+    classes = logits.float().softmax(dim=1)
+    mixed = finest.clone()
+    for index, share in enumerate(shares):
+        open_ = left_open[index, 0]
+        if not share or not open_.any():
+            continue
+        redrawn = redraw(led[index], hole[index, 0], classes[index], colours[index], open_, texture=drawn[index])
+        if redrawn is not led[index]:
+            mixed[index] = torch.where(open_ > 0, torch.lerp(drawn[index], redrawn.to(drawn), share), finest[index])
+    return mixed
 
 
 def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:

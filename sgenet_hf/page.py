@@ -153,7 +153,7 @@ def facts_of(result: InpaintingResult) -> dict[str, Any]:
         "noise_strength": result.noise_strength,
         "guidance_scale": result.guidance_scale,
         "removed": result.removed,
-        "redrawn": result.redrawn,
+        "redrawn_share": result.redrawn_share,
         "classes": {item.name: item.share for item in classes},
         "class_confidence": {item.name: item.confidence for item in classes},
         "changed": share_changed(result) if result.scales and not result.prompted else None,
@@ -234,7 +234,7 @@ def fill_options(
     if network.has_noise:
         options["noise_strength"] = texture
     if network.can_redraw:
-        usual = network.model.config.redrawn_share or 1
+        usual = None if network.model.config.redrawn_share else 1
         options["redrawn_share"] = {None: None, True: usual, False: 0}[redraw]
     return options
 
@@ -463,11 +463,11 @@ class Handlers:
             hole, null for an empty mask), the expected error (mean absolute difference from the truth in the hole, in
             8-bit values; null under a prompt, which may ask for something else, and without error estimation), the
             noise strength that the fill was made with (null for a network without noise), the guidance scale (null
-            without a prompt), the share of the photo in which each class to remove was found, whether the fill was
-            redrawn with the photo's own patches, the classes in the hole
-            with their shares and with their mean confidence, the share of the hole that changed its mind on the way
-            from coarse to fine (null under a prompt, which the coarsest scale does not know), the region (left, top,
-            right, bottom) that the network looked at, warnings, and seconds (in the network, and in all).
+            without a prompt), the share of the photo in which each class to remove was found, how much of the fill was
+            redrawn with the photo's own patches (null for a network that cannot), the classes in the hole with their
+            shares and with their mean confidence, the share of the hole that changed its mind on the way from coarse
+            to fine (null under a prompt, which the coarsest scale does not know), the region (left, top, right,
+            bottom) that the network looked at, warnings, and seconds (in the network, and in all).
         """
         if photo is None or (mask is None and not remove):
             raise user_error("Send a photo, and a mask or the names of classes to remove.")

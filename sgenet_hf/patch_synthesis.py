@@ -14,7 +14,6 @@ A *place* is the number of a patch in its plane, row by row: its top left pixel 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,12 +32,11 @@ LEAD = 0.5  # of the network's fill in what patches are sought for: without it t
 LEAD_AT_LAST = 0.3  # the same at the finest level, where the network scribbles
 COHERENCE = 0.3  # of its unlikeness that a patch is forgiven whose four neighbours lie around it in the photo too
 TEXTURE_WEIGHT = 0.4  # of the logarithm of a patch's variance beside its colours in [-1, 1]
-BUSIER = 2.0  # times the variance that the network drew is sought: the patches most like a drawing are flat ones
 FLAT = 1e-4  # variance that counts as none
 DECISIVENESS = 6  # power of a patch's weight in the pixels that it covers, at the very last
 LEAST_TRUST = 0.01  # of the best patch's weight, which every patch has: to its power it must not underflow
-CONTRAST = 1.7  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
-CONTRAST_WINDOW = 5  # pixels a side, in which contrast is measured
+CONTRAST = 2.0  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
+CONTRAST_WINDOW = 3  # pixels a side, in which contrast is measured: the mean loses the finest
 MOST_CONTRAST = 2.5  # times the mean's contrast, that patches are taken to have
 COLOUR_WINDOW = 13  # pixels a side, of the means that are compared with the network's
 COLOUR_SHARE = 0.6  # of the way towards the network's means
@@ -54,8 +52,7 @@ class Level:
         fill: The photo with the network's fill, (3, h, w) in [-1, 1].
         left_open: Where a pixel is to be redrawn, wholly or in part, (h, w), bool.
         patches: Colours of all patches of `fill` times the root of `window_weights`, (places, 3 * 49).
-        traits: Class probabilities and texture at each patch's middle, (places, classes + 1); in patches that are to
-            be replaced the texture that is sought.
+        traits: Class probabilities and texture at each patch's middle, (places, classes + 1).
         known: Whether a patch has no pixel in the hole, be it left open or not, (places,).
         wanted: Places of the patches that are to be replaced, (n,).
         spacing: Pixels between neighbours in `wanted`, but for the last row and column.
@@ -103,6 +100,7 @@ def redraw(
     classes: torch.Tensor,
     colours: torch.Tensor | None = None,
     left_open: torch.Tensor | None = None,
+    texture: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Redraws the hole with known patches; the same input always gives the same output.
 
@@ -113,15 +111,18 @@ def redraw(
         colours: What the network says of the fill's colours where it draws no texture, such as a coarser scale's image
             enlarged, (3, H, W) in [-1, 1]; by default the fill itself.
         left_open: The pixels of the hole to redraw, 1 = these, (H, W); by default all.
+        texture: A fill that is as busy in each place as the patches there shall be, (3, H, W) in [-1, 1]; by default
+            `fill` itself.
 
     Returns:
         (3, H, W); `fill` itself where there is nothing to redraw, or no known patch near it.
     """
     left_open = hole if left_open is None else left_open
     colours = fill if colours is None else colours
+    texture = fill if texture is None else texture
     window = surroundings(hole > 0.5)
     with torch.autocast(fill.device.type, enabled=False):
-        levels = pyramid(*(planes[(..., *window)].float() for planes in (fill, hole, classes, left_open)))
+        levels = pyramid(*(planes[(..., *window)].float() for planes in (fill, hole, classes, left_open, texture)))
         if not levels:
             return fill
         image = from_patches(levels, torch.Generator().manual_seed(0))
@@ -160,21 +161,23 @@ def surroundings(hole: torch.Tensor) -> tuple[slice, slice]:
     return rows, columns
 
 
-def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor, left_open: torch.Tensor) -> list[Level]:
+def pyramid(
+    fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor, left_open: torch.Tensor, texture: torch.Tensor
+) -> list[Level]:
     """The levels from coarse to fine, each twice as large as the one before, without those that know no patch."""
     levels: list[Level] = []
     while min(fill.shape[1:]) >= PATCH:
-        texture = TEXTURE_WEIGHT * (variance(fill.mean(dim=0)) + FLAT).log()
+        busy = TEXTURE_WEIGHT * (variance(texture.mean(dim=0)) + FLAT).log()
         middle = PATCH // 2
-        traits = torch.cat([classes, texture[None]])[:, middle:-middle, middle:-middle].flatten(1).T.contiguous()
+        traits = torch.cat([classes, busy[None]])[:, middle:-middle, middle:-middle].flatten(1).T.contiguous()
         touched, unknown = (
             F.max_pool2d(plane[None], PATCH, stride=1)[0].flatten() > 0.5 for plane in (left_open, hole)
         )
         if unknown.all() or not touched.any():
             break
-        traits[touched, -1] += TEXTURE_WEIGHT * math.log(BUSIER)
         coarser = [
-            F.avg_pool2d(planes[None], 2, ceil_mode=True, count_include_pad=False)[0] for planes in (fill, classes)
+            F.avg_pool2d(planes[None], 2, ceil_mode=True, count_include_pad=False)[0]
+            for planes in (fill, classes, texture)
         ]
         last = min(coarser[0].shape[1:]) < COARSEST
         spacing = 1 if last else SPACING
@@ -186,7 +189,7 @@ def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor, left_
         levels.insert(0, Level(fill, left_open > 0.5, cut(fill), traits, ~unknown, wanted, spacing))
         if last:
             break
-        fill, classes = coarser
+        fill, classes, texture = coarser
         hole, left_open = (F.max_pool2d(plane[None], 2, ceil_mode=True)[0] for plane in (hole, left_open))
     return levels
 

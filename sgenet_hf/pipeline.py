@@ -121,7 +121,8 @@ class InpaintingResult:
         noise_strength: how much texture the fill was asked to show; `None` for a network without noise.
         guidance_scale: how far the semantic prompt was asked to pull; `None` without one, or if the network has none.
         removed: share of the photo in which each class of `remove` was found, before the hole grew.
-        redrawn: the fill was redrawn with the photo's own patches, where it had any whole ones, at least in places.
+        redrawn_share: how much of the fill was asked to be the photo's own patches, where it has whole ones; 0 if
+            nothing was filled or a prompt spoke for all of it, `None` for a network whose fills are not redrawn.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -139,7 +140,12 @@ class InpaintingResult:
     noise_strength: float | None = None
     guidance_scale: float | None = None
     removed: dict[str, float] = field(default_factory=dict)
-    redrawn: bool = False
+    redrawn_share: float | None = None
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether the fill was redrawn with the photo's own patches, at least in places."""
+        return bool(self.redrawn_share)
 
 
 @dataclass
@@ -391,6 +397,7 @@ class Inpainter:
             guidance_scale = getattr(self.model.config, "guidance_scale", None)
         guidance_scale = None if guidance_scale is None else float(guidance_scale)
         self.check_redrawn_share(redrawn_share)
+        asked_to_redraw = bool(redrawn_share)
         if self.can_redraw:
             redrawn_share = float(self.model.config.redrawn_share if redrawn_share is None else redrawn_share)
         photo = load_photo(photo)
@@ -417,6 +424,8 @@ class Inpainter:
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := size_warning(region))]
+        if asked_to_redraw and hole.any() and prompt is not None and (prompt >= 0)[hole].all():
+            notes.append("The semantic prompt speaks for the whole hole, so redrawn_share changes nothing.")
         factors = (noise_strength, guidance_scale, redrawn_share)
         return Job(photo, hole, strategy, regions, prompt, feather, notes, *factors, removed)
 
@@ -454,7 +463,7 @@ class Inpainter:
             noise_strength=job.noise_strength,
             guidance_scale=job.guidance_scale if prompted else None,
             removed=job.removed,
-            redrawn=bool(job.redrawn_share and left_open.any()),
+            redrawn_share=job.redrawn_share if left_open.any() or job.redrawn_share is None else 0.0,
         )
 
     def segment(self, photo: Any) -> SegmentationResult:

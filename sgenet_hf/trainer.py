@@ -23,6 +23,7 @@ from .discriminator import SGENetDiscriminator
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import ATTENTION_SCALE, COARSEST, SGENetModel
 from .perceptual import PerceptualFeatures, mean_activations
+from .pipeline import BUNDLED
 from .segmenters import Segmenter
 from .training_arguments import MEASURED, Arguments, LossArguments, RunArguments
 
@@ -528,7 +529,9 @@ def classes_of(spec: DatasetSpec) -> dict:
 
 
 def weights_folder(start: str) -> Path:
-    """The model folder itself, or the averaged weights of a run's checkpoint."""
+    """The model folder itself, that of bundled weights, or the averaged weights of a run's checkpoint."""
+    if start in BUNDLED:
+        return BUNDLED[start]
     return Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
 
 

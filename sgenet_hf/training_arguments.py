@@ -104,7 +104,8 @@ class ModelArguments:
     error_estimation: bool | None = None
     contextual_attention: bool | None = None
     initialize_from: str | None = field(
-        default=None, metadata={"help": "Start from these weights: a model folder, or a checkpoint of another run."}
+        default=None,
+        metadata={"help": "Start from these weights: `street`, a model folder, or a checkpoint of another run."},
     )
 
 

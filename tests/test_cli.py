@@ -116,6 +116,7 @@ def test_all_scales(run, folder, tiny_checkpoint, photo, hole):
     )
     facts = json.loads((folder / "all/a/scales.json").read_text())
     assert facts["region"] == [0, 0, 96, 80] and facts["classes"]["3"] == "LABEL_3"
+    assert facts["redrawn_share"] == 0
     result = Inpainter(tiny_checkpoint, device="cpu")(photo, hole)
     assert facts["expected_error"] == result.expected_error
     assert f"expected error {result.expected_error:.1f} of 255" in out

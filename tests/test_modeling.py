@@ -7,7 +7,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
-from sgenet_hf.modeling_sgenet import SGENetGuidance, instance_norm, lattice_noise, masked_quantile, self_match, smooth
+from sgenet_hf.modeling_sgenet import (
+    SGENetGuidance,
+    halved,
+    instance_norm,
+    lattice_noise,
+    masked_quantile,
+    self_match,
+    smooth,
+)
 from sgenet_hf.patch_synthesis import redraw
 
 
@@ -676,6 +684,21 @@ def test_a_share_of_what_was_pasted_joins_the_finest_image_without_its_grain():
     assert torch.equal(drawn[..., :64], mixed[..., :64]) and not torch.equal(drawn, mixed)
 
 
+def leads(photo, hole, drawn, prompt=None):
+    """The mean of the drawing and of those at half the size, plain and mirrored; the colours of their scale 1."""
+    smaller = (*halved(photo, hole), None if prompt is None else prompt[:, ::2, ::2])
+    mirrored = (None if planes is None else planes.flip(-1) for planes in smaller)
+    plain, other = tiny()(*smaller).images, tiny()(*mirrored).images
+    height, width = photo.shape[-2:]
+    half, colours = (
+        torch.nn.functional.interpolate(
+            (plain[index] + other[index].flip(-1)) / 2, scale_factor=factor, mode="bicubic"
+        )[..., :height, :width]
+        for index, factor in ((-1, 2), (-2, 4))
+    )
+    return torch.where(hole > 0, ((drawn.images[-1] + half) / 2).clamp(-1, 1), photo), colours
+
+
 @torch.no_grad()
 def test_the_finest_image_is_redrawn_with_the_photos_patches():
     photo, hole = photo_and_hole(128, 128)
@@ -696,15 +719,32 @@ def test_the_finest_image_is_redrawn_with_the_photos_patches():
             tiny()(photo, hole, redrawn_share=wrong)
     each = tiny(redrawn_share=0.3)(photo, hole, redrawn_share=torch.tensor([0.0, 1.0])).images[-1]
     assert torch.equal(each[0], drawn.images[-1][0]) and torch.equal(each[1], whole.images[-1][1])
+    led, colours = leads(photo, hole, drawn)
     for index in range(2):
-        fill, probabilities = drawn.composite[index], drawn.logits[-1][index].softmax(dim=0)
-        colours = torch.nn.functional.interpolate(drawn.images[2][index : index + 1], scale_factor=4, mode="bicubic")[
-            0
-        ]
-        expected = redraw(fill, hole[index, 0], probabilities, colours)
+        probabilities = drawn.logits[-1][index].softmax(dim=0)
+        expected = redraw(led[index], hole[index, 0], probabilities, colours[index], texture=drawn.composite[index])
         torch.testing.assert_close(whole.composite[index], expected)
         alone = tiny(redrawn_share=1)(photo[index : index + 1], hole[index : index + 1]).composite[0]
         assert (alone - whole.composite[index]).abs().mean() < 0.01  # what is most alike may turn on a last digit
+
+
+@pytest.mark.parametrize("side", [8, 7])
+def test_half_the_size_shows_the_mean_of_what_is_known(side):
+    photo, hole = (
+        torch.arange(side * side).view(1, 1, side, side).repeat(1, 3, 1, 1) / 50,
+        torch.zeros(1, 1, side, side),
+    )
+    hole[..., 1:5, 2:6] = 1
+    photo = torch.where(hole > 0, torch.nan, photo)
+    smaller, smaller_hole = halved(torch.where(hole > 0, 0, photo), hole)
+    assert smaller.shape[-1] == smaller_hole.shape[-1] == 4
+    assert smaller_hole[0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    for row in range(4):
+        for column in range(4):
+            known = photo[0, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten()
+            known = known[~known.isnan()]
+            if len(known):
+                assert smaller[0, :, row, column].tolist() == pytest.approx(3 * [float(known.mean())])
 
 
 @torch.no_grad()
@@ -716,12 +756,12 @@ def test_where_a_prompt_speaks_and_in_training_nothing_is_redrawn():
     prompt[:, :, :36] = -1
     mine, drawn = ours(photo, hole, prompt).composite, plain(photo, hole, prompt)
     other = drawn.composite
-    colours = torch.nn.functional.interpolate(drawn.images[2], scale_factor=4, mode="bicubic")[..., :70, :72]
+    led, colours = leads(photo, hole, drawn, prompt)
     for index in range(len(photo)):
         left_open = hole[index, 0] * (prompt[index] < 0)
         probabilities = drawn.logits[-1][index].softmax(dim=0)
-        expected = redraw(other[index], hole[index, 0], probabilities, colours[index], left_open)
-        torch.testing.assert_close(mine[index], expected)
+        expected = redraw(led[index], hole[index, 0], probabilities, colours[index], left_open, other[index])
+        torch.testing.assert_close(mine[index], torch.where(left_open > 0, expected, other[index]))
     assert torch.equal(mine[..., 36:], other[..., 36:]) and not torch.equal(mine, other)
     assert torch.equal(ours.train()(photo, hole).composite, plain.train()(photo, hole).composite)
 

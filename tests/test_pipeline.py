@@ -636,9 +636,13 @@ def test_a_result_says_whether_it_was_redrawn(tiny_checkpoint, rng):
     assert (drawn.redrawn, redrawn.redrawn) == (False, True)
     assert not np.array_equal(np.asarray(drawn.image), np.asarray(redrawn.image))
     prompt = np.where(mask > 0, 1, 255).astype(np.uint8)
-    assert not inpainter(photo, mask, semantic_prompt=prompt).redrawn
+    prompted = inpainter(photo, mask, semantic_prompt=prompt)
+    assert not prompted.redrawn and prompted.redrawn_share == 0 and not prompted.warnings
+    asked = inpainter(photo, mask, semantic_prompt=prompt, redrawn_share=1)
+    assert not asked.redrawn and "redrawn_share changes nothing" in asked.warnings[0]
     prompt[:, :30] = 255
-    assert inpainter(photo, mask, semantic_prompt=prompt).redrawn
+    half = inpainter(photo, mask, semantic_prompt=prompt, redrawn_share=0.5)
+    assert half.redrawn and half.redrawn_share == 0.5 and not half.warnings
     assert not inpainter(photo, np.zeros_like(mask)).redrawn
     assert not inpainter(photo, mask, redrawn_share=0).redrawn
 

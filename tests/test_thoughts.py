@@ -38,12 +38,12 @@ def test_classes_with_share_and_confidence(result):
 
 def test_the_page_says_where_scale_0_is_not_the_networks_own_drawing(result):
     palette = class_palette(2)
-    assert "redrawn" not in show_thoughts(result, palette) and not facts_of(result)["redrawn"]
+    assert "redrawn" not in show_thoughts(result, palette) and not facts_of(result)["redrawn_share"]
     assert "Redrawn" not in describe(result, 0)
-    result.redrawn = True
+    result.redrawn_share = 1.0
     assert "Redrawn with the photo's own patches." in describe(result, 0)
     assert "At scale 0 the hole is redrawn with patches of the photo." in show_thoughts(result, palette)
-    assert facts_of(result)["redrawn"]
+    assert facts_of(result)["redrawn_share"]
 
 
 def test_what_changed_its_mind(result):
