@@ -540,10 +540,14 @@ def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTr
     `given` and possibly other classes. Parts that it did not have start from nothing.
 
     Raises:
-        ValueError: If it has another number of noise planes.
+        ValueError: If it has another number of noise planes, or other widths.
     """
     folder = weights_folder(start)
     before = network.config_class.from_pretrained(folder)
+    for name in ("widths", "width"):
+        had = getattr(before, name, None)
+        if name in given and had is not None and np.any(np.asarray(given[name]) != np.asarray(had)):
+            raise ValueError(f"{start} has {name} {had}, not {given[name]}: leave {name} out.")
     if given.get("contextual_attention") is False:
         given = {"pasted_share": 0} | given
     config = network.config_class(**{**before.to_dict(), **given})

@@ -25,6 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sgenet_hf import SGENetConfig, SGENetModel, losses
 from sgenet_hf.data import DATASET_FILE, DATASETS, collate, dataset_spec, row_features
 from sgenet_hf.perceptual import PerceptualFeatures
+from sgenet_hf.pipeline import load_model
 from sgenet_hf.trainer import (
     Progress,
     Trainer,
@@ -34,6 +35,7 @@ from sgenet_hf.trainer import (
     cut_windows,
     hole_windows,
     learning_rate_factor,
+    load_reader,
 )
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
 from sgenet_hf.validation import validate
@@ -295,6 +297,20 @@ def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_p
     (checkpoint / "discriminator" / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="discriminator has no config"):
         main([str(recipe), "--output_dir", str(first), *options, "--resume", "latest"])
+
+
+def test_a_new_run_starts_from_the_bundled_weights_by_their_name(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no folder of that name here
+    options = ["--output_dir", "run", "--initialize_from", "street", "--reader", "street", "--read_back_weight", "0.1"]
+    arguments = parse_arguments([str(recipe), *options, "--noise_channels", "4"])
+    with pytest.raises(ValueError, match=r"street has widths .*16, .*, not \[4, 8, 8, 16, 16\]: leave widths out"):
+        build_generator(arguments)
+    arguments.model.widths = None
+    bundled, generator = load_model("street"), build_generator(arguments)
+    assert generator.config.id2label != bundled.config.id2label
+    assert torch.equal(generator.encoder.stem.weight, bundled.encoder.stem.weight)
+    with pytest.raises(ValueError, match="The reader street knows other classes than the data"):
+        load_reader(arguments, torch.device("cpu"))
 
 
 def test_accumulated_gradients_resume_at_optimiser_steps_only(recipe, tmp_path):
