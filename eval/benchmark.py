@@ -35,6 +35,7 @@ from eval.files import write_picture, write_whole
 from eval.plots import scatter
 from eval.provenance import now, provenance
 from sgenet_hf import EdgeConnectConfig, GatedConvConfig, SGENetConfig, SPGNetConfig
+from sgenet_hf.configuration_sgenet import as_drawn
 from sgenet_hf.pipeline import load_model
 
 
@@ -61,9 +62,9 @@ def build(name: str) -> torch.nn.Module:
 
 
 def flops(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> int:
-    """FLOP (2 x MAC) of one forward pass."""
+    """FLOP (2 x MAC) of one forward pass of the network; redrawing is none."""
     with FlopCounterMode(display=False) as counter:
-        model(**inputs)
+        model(**inputs, **as_drawn(model.config))
     return counter.get_total_flops()
 
 

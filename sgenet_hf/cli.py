@@ -37,7 +37,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from .averaging import mean_of_networks
-from .configuration_sgenet import MAX_GUIDANCE_SCALE, MAX_NOISE_STRENGTH
+from .configuration_sgenet import MAX_GUIDANCE_SCALE, MAX_NOISE_STRENGTH, as_drawn
 from .hub import file_beside, network_name, write_bundled_folder
 from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
@@ -261,7 +261,7 @@ def count_flop(model: PreTrainedModel, side: int = 256) -> int:
     hole[..., side // 4 : -side // 4, side // 4 : -side // 4] = 1
     # Not inference_mode: under the counter it hides what spectral norm parametrizes.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(photo, hole, **({"redrawn_share": 0} if isinstance(model, SGENetModel) else {}))
+        model(photo, hole, **as_drawn(model.config))
     return counter.get_total_flops()
 
 

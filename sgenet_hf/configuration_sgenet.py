@@ -44,6 +44,12 @@ def check_redrawn_share(value: object) -> None:
     _check_factor("redrawn_share", value, 1)
 
 
+def as_drawn(config: PreTrainedConfig) -> dict[str, float]:
+    """The options of a forward pass by which a network of this package shows its own drawing: none for those that are
+    never redrawn."""
+    return {"redrawn_share": 0} if hasattr(config, "redrawn_share") else {}
+
+
 def _check_factor(name: str, value: object, highest: int) -> None:
     if not isinstance(value, Real) or not 0 <= value <= highest:  # nan is not
         raise ValueError(f"`{name}` must be a number from 0 to {highest}, got {value!r}.")
@@ -104,10 +110,10 @@ class SGENetConfig(PreTrainedConfig):
             the patches blur and the network draws. Two estimates that err apart are better than either. Without effect
             where a prompt speaks, and in training, where the network knows its photos better than any patch does.
         redrawn_share: How much of the finest image in the hole is redrawn with patches of the known part, 0 to 1, also
-            after loading (not in the paper; the idea is Wexler et al.'s, PAMI 2007): what the network filled in, here
-            and in the photo at half its size, says which patches fit, in colour, class and texture, so that bricks and
-            leaves are the photo's own. 0 is the network's own drawing, and several times faster. Without effect where
-            a prompt speaks, and in training; no gradient passes through what is redrawn.
+            after loading (not in the paper; the idea is Wexler et al.'s, PAMI 2007): what the network filled in says
+            which patches fit, in colour (there and in the photo at half its size), class and texture, so that bricks
+            and leaves are the photo's own. 0 is the network's own drawing, and several times faster. Without effect
+            where a prompt speaks, and in training; no gradient passes through what is redrawn.
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.

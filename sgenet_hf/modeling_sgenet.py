@@ -21,7 +21,7 @@ Symbols of the paper and their names here:
 | F_ba, F_bi, F | `base_net`, `bias_net`, `reliability_embedding` | |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -754,13 +754,9 @@ class SGENetModel(SGENetPreTrainedModel):
         if redrawn_share is None:
             redrawn_share = self.config.redrawn_share
         if not self.training and (isinstance(redrawn_share, torch.Tensor) or redrawn_share > 0):
-            left_open = left_open[..., :height, :width]
-            shares = redrawn_share.tolist() if isinstance(redrawn_share, torch.Tensor) else len(hole) * [redrawn_share]
-            for share in shares:
-                check_redrawn_share(share)
-            if any(share and open_.any() for share, open_ in zip(shares, left_open, strict=True)):
-                half_size = self.images_at_half_size(known_photo, hole, semantic_prompt, factors)
-                images[-1] = redraw_holes(images[-1], half_size, logits[-1], known_photo, hole, left_open, shares)
+            images[-1] = self.redraw_holes(
+                images[-1], logits[-1], photo_and_mask, left_open, semantic_prompt, factors, redrawn_share
+            )
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
         output = SGENetOutput(
@@ -777,33 +773,84 @@ class SGENetModel(SGENetPreTrainedModel):
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return self.config.return_dict if return_dict is None else return_dict
 
+    @torch.compiler.disable  # what there is to redraw depends on the hole
+    def redraw_holes(
+        self,
+        finest: torch.Tensor,
+        logits: torch.Tensor,
+        photo_and_mask: torch.Tensor,
+        left_open: torch.Tensor,
+        semantic_prompt: torch.Tensor | None,
+        factors: Mapping[str, torch.Tensor | float | None],
+        share: torch.Tensor | float,
+    ) -> torch.Tensor:
+        """Mixes into the finest image (B, 3, H, W) what known patches make of the hole where no prompt speaks. They
+        are led by the mean of that image and of what the network makes of the photo at half its size, whose colours
+        are laid over them. Photo and mask, and what is left open, come padded."""
+        height, width = finest.shape[-2:]
+        if isinstance(share, torch.Tensor):
+            shares = share.tolist()
+            for each in shares:
+                check_redrawn_share(each)
+        else:
+            shares = len(finest) * [share]
+        left_open = left_open[..., :height, :width]
+        members = [index for index, each in enumerate(shares) if each and left_open[index].any()]
+        if not members:
+            return finest
+        half_size, colours = self.images_at_half_size(
+            photo_and_mask[members],
+            None if semantic_prompt is None else semantic_prompt[members],
+            {name: each[members] if isinstance(each, torch.Tensor) else each for name, each in factors.items()},
+        )
+        photo, hole = photo_and_mask[members, :, :height, :width].split([3, 1], dim=1)
+        drawn = finest[members].float()
+        led = (drawn + enlarged(half_size, 2, (height, width))) / 2
+        led, texture = (torch.where(hole > 0, image.clamp(-1, 1), photo) for image in (led, drawn))
+        colours = enlarged(colours, 4, (height, width))
+        classes = logits[members].float().softmax(dim=1)
+        mixed = finest.clone()
+        for number, index in enumerate(members):
+            fill, open_ = led[number], left_open[index, 0]
+            redrawn = redraw(fill, hole[number, 0], classes[number], colours[number], open_, texture[number])
+            if redrawn is not fill:
+                redrawn = torch.lerp(texture[number], redrawn, shares[index]).to(finest)
+                mixed[index] = torch.where(open_ > 0, redrawn, finest[index])
+        return mixed
+
+    @torch.no_grad()
     def images_at_half_size(
         self,
-        photo: torch.Tensor,
-        hole: torch.Tensor,
+        photo_and_mask: torch.Tensor,
         semantic_prompt: torch.Tensor | None,
-        factors: dict[str, torch.Tensor | float | None],
+        factors: Mapping[str, torch.Tensor | float | None],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network makes of photos at half their size, the mean of as they are and mirrored: the images of
-        scales 1 and 0, not enlarged. There a hole is half as wide, and the network knows better how light each part of
-        it is and of what colour."""
+        """What the network makes of padded photos at half their size, the mean of as they are and mirrored: the images
+        of scales 0 and 1, not enlarged. There a hole is half as wide, and the network knows better how light each part
+        of it is and of what colour."""
 
         def mirrored_too(planes: torch.Tensor) -> torch.Tensor:
             return torch.cat([planes, planes.flip(-1)])
 
-        smaller, smaller_hole = halved(photo, hole)
+        photo, hole = halved(photo_and_mask)
+        if semantic_prompt is not None:
+            ids = pad_by_repeating(semantic_prompt[:, None].float())[:, 0].long()
+            semantic_prompt = mirrored_too(ids[:, ::2, ::2])
         both = self(
-            mirrored_too(smaller),
-            mirrored_too(smaller_hole),
-            None if semantic_prompt is None else mirrored_too(semantic_prompt[:, ::2, ::2]),
+            mirrored_too(photo),
+            mirrored_too(hole),
+            semantic_prompt,
             **{
                 name: torch.cat([factor, factor]) if isinstance(factor, torch.Tensor) else factor
-                for name, factor in (factors | {"redrawn_share": 0}).items()
+                for name, factor in {**factors, "redrawn_share": 0}.items()
             },
             return_dict=True,
         )
-        coarser, image = ((plain + other.flip(-1)) / 2 for plain, other in (two.chunk(2) for two in both.images[-2:]))
-        return coarser, image
+        image, coarser = (
+            (plain + mirrored.flip(-1)) / 2
+            for plain, mirrored in (both.at_scale(scale).image.chunk(2) for scale in (0, 1))
+        )
+        return image, coarser
 
     def read_segmentation(
         self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int
@@ -931,46 +978,17 @@ def check_factors(batch_size: int, factors: Mapping[str, torch.Tensor | float | 
             FACTORS[name](factor)
 
 
-def halved(photo: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The known part (B, 3, H, W) and the hole (B, 1, H, W) at half the size, rounded up. A cell of which half or more
-    is known is known, as the mean of that."""
-    known, smaller = (
-        F.avg_pool2d(planes, 2, ceil_mode=True, count_include_pad=False) for planes in (1 - hole, photo * (1 - hole))
-    )
-    smaller = smaller / torch.where(known > 0, known, 1)
-    return smaller, (known < 0.5).to(hole.dtype)
+def halved(photo_and_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The known part (B, 3, H / 2, W / 2) and the hole (B, 1, H / 2, W / 2) at half the size of photos (B, 4, H, W)
+    with even sides that are 0 in the hole. A cell of which half or more is known is known, as the mean of that."""
+    photo, hole = F.avg_pool2d(photo_and_mask, 2).split([3, 1], dim=1)
+    return photo / torch.where(hole < 1, 1 - hole, 1), (hole > 0.5).to(hole.dtype)
 
 
-def redraw_holes(
-    finest: torch.Tensor,
-    half_size: tuple[torch.Tensor, torch.Tensor],
-    logits: torch.Tensor,
-    photo: torch.Tensor,
-    hole: torch.Tensor,
-    left_open: torch.Tensor,
-    shares: Sequence[float],
-) -> torch.Tensor:
-    """Mixes into the finest image (B, 3, H, W), by the share of each photo, what known patches make of the hole where
-    no prompt speaks. They are led by that image and by those of `SGENetModel.images_at_half_size`."""
-
-    def enlarged(image: torch.Tensor, factor: int) -> torch.Tensor:
-        larger = F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
-        return larger[..., : finest.shape[-2], : finest.shape[-1]]
-
-    coarser, image = half_size
-    drawn = torch.where(hole > 0, finest.clamp(-1, 1), photo)
-    led = torch.where(hole > 0, (finest.float() + enlarged(image, 2)) / 2, photo).clamp(-1, 1)
-    colours = enlarged(coarser, 4)
-    classes = logits.float().softmax(dim=1)
-    mixed = finest.clone()
-    for index, share in enumerate(shares):
-        open_ = left_open[index, 0]
-        if not share or not open_.any():
-            continue
-        redrawn = redraw(led[index], hole[index, 0], classes[index], colours[index], open_, texture=drawn[index])
-        if redrawn is not led[index]:
-            mixed[index] = torch.where(open_ > 0, torch.lerp(drawn[index], redrawn.to(drawn), share), finest[index])
-    return mixed
+def enlarged(image: torch.Tensor, factor: int, size: tuple[int, int]) -> torch.Tensor:
+    """An image (B, 3, h, w) enlarged and cut to a size, float32."""
+    larger = F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
+    return larger[..., : size[0], : size[1]]
 
 
 def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:

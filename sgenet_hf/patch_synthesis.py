@@ -52,7 +52,8 @@ class Level:
         fill: The photo with the network's fill, (3, h, w) in [-1, 1].
         left_open: Where a pixel is to be redrawn, wholly or in part, (h, w), bool.
         patches: Colours of all patches of `fill` times the root of `window_weights`, (places, 3 * 49).
-        traits: Class probabilities and texture at each patch's middle, (places, classes + 1).
+        traits: Class probabilities and texture at each patch's middle, (places, classes + 1); in the hole what is
+            sought.
         known: Whether a patch has no pixel in the hole, be it left open or not, (places,).
         wanted: Places of the patches that are to be replaced, (n,).
         spacing: Pixels between neighbours in `wanted`, but for the last row and column.
@@ -226,7 +227,7 @@ def nearest(level: Level) -> torch.Tensor:
 
 
 def carry_on(level: Level, image: torch.Tensor, coarser: Level) -> torch.Tensor:
-    """What was made at the coarser level, enlarged, with the detail that the network drew at this one."""
+    """What was made at the coarser level, enlarged, with the detail of the fill at this one."""
     size = level.fill.shape[1:]
     changed = F.interpolate((image - coarser.fill)[None], scale_factor=2, mode="bicubic", align_corners=False)[0]
     changed = changed[:, : size[0], : size[1]]  # an odd side was rounded up

@@ -144,7 +144,7 @@ class InpaintingResult:
 
     @property
     def redrawn(self) -> bool:
-        """Whether the fill was redrawn with the photo's own patches, at least in places."""
+        """Whether the fill was asked to be the photo's own patches, at least in places."""
         return bool(self.redrawn_share)
 
 

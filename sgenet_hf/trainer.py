@@ -568,8 +568,9 @@ def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTr
 
 def build_discriminator(arguments: Arguments, kind: type[PreTrainedModel]) -> PreTrainedModel:
     """A new discriminator, or the one of the checkpoint to start from."""
-    if arguments.model.initialize_from is not None:
-        folder = Path(arguments.model.initialize_from) / "discriminator"
+    start = arguments.model.initialize_from
+    if start is not None and start not in BUNDLED:
+        folder = Path(start) / "discriminator"
         if folder.is_dir():
             return load_whole(kind, folder)
     options = {"width": arguments.loss.discriminator_width}

@@ -138,7 +138,10 @@ class LossArguments:
         },
     )
     reader: str | None = field(
-        default=None, metadata={"help": "SGE-Net that reads fills back as photos without a hole; initialize_from."}
+        default=None,
+        metadata={
+            "help": "SGE-Net (`street`, a folder) that reads fills back as photos without a hole; initialize_from."
+        },
     )
     prompt_style_weight: float = field(
         default=0.0,

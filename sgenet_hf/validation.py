@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .configuration_sgenet import as_drawn
 from .data import collate
 from .visualization import class_palette, colour_labels, panel
 
@@ -22,11 +23,10 @@ def validate(model: PreTrainedModel, dataset: Dataset, device: torch.device, pic
         Means over photos: `hole_l1` and `hole_psnr` (0 to 255 scale, dB), `hole_accuracy` of the segmentation if there
         is one; and `sharpness`, the gradients in all holes, ours over the truth's.
     """
-    as_drawn = {"redrawn_share": 0} if hasattr(model.config, "redrawn_share") else {}
     scores, rows = [], []
     for index in range(len(dataset)):
         batch = {name: value.to(device) for name, value in collate([dataset[index]]).items()}
-        output = model(batch["pixel_values"], batch["mask"], **as_drawn)
+        output = model(batch["pixel_values"], batch["mask"], **as_drawn(model.config))
         scores.append(hole_scores(output, batch))
         if len(rows) < 6:
             rows.append(validation_row(output, batch, model.config))

@@ -420,6 +420,8 @@ def test_flop_are_twice_the_multiplications(tiny_config):
     small, large = count_flop(tiny_model, 64), count_flop(tiny_model, 128)
     assert small > 2 * 64 * 64 * tiny_model.encoder.stem.weight.numel()  # the first layer alone
     assert large == 4 * small
+    tiny_model.config.redrawn_share = 1  # by no layer of the network
+    assert count_flop(tiny_model, 128) == large
 
 
 def test_prepare_writes_what_it_is_told(tmp_path, capsys, photo):

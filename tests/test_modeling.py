@@ -1,5 +1,7 @@
 """The network: the contract of its outputs, the meaning of its parts, and its life with transformers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -13,6 +15,7 @@ from sgenet_hf.modeling_sgenet import (
     instance_norm,
     lattice_noise,
     masked_quantile,
+    pad_by_repeating,
     self_match,
     smooth,
 )
@@ -686,15 +689,19 @@ def test_a_share_of_what_was_pasted_joins_the_finest_image_without_its_grain():
 
 def leads(photo, hole, drawn, prompt=None):
     """The mean of the drawing and of those at half the size, plain and mirrored; the colours of their scale 1."""
-    smaller = (*halved(photo, hole), None if prompt is None else prompt[:, ::2, ::2])
-    mirrored = (None if planes is None else planes.flip(-1) for planes in smaller)
-    plain, other = tiny()(*smaller).images, tiny()(*mirrored).images
     height, width = photo.shape[-2:]
+    padded = pad_by_repeating(torch.cat([photo * (1 - hole), hole], dim=1))
+    if prompt is not None:
+        prompt = pad_by_repeating(prompt[:, None].float())[:, 0, ::2, ::2].long()
+    plain = tiny()(*halved(padded), prompt)
+    mirrored = tiny()(*(None if planes is None else planes.flip(-1) for planes in (*halved(padded), prompt)))
     half, colours = (
         torch.nn.functional.interpolate(
-            (plain[index] + other[index].flip(-1)) / 2, scale_factor=factor, mode="bicubic"
+            (plain.at_scale(scale).image + mirrored.at_scale(scale).image.flip(-1)) / 2,
+            scale_factor=2 * 2**scale,
+            mode="bicubic",
         )[..., :height, :width]
-        for index, factor in ((-1, 2), (-2, 4))
+        for scale in (0, 1)
     )
     return torch.where(hole > 0, ((drawn.images[-1] + half) / 2).clamp(-1, 1), photo), colours
 
@@ -728,23 +735,62 @@ def test_the_finest_image_is_redrawn_with_the_photos_patches():
         assert (alone - whole.composite[index]).abs().mean() < 0.01  # what is most alike may turn on a last digit
 
 
-@pytest.mark.parametrize("side", [8, 7])
-def test_half_the_size_shows_the_mean_of_what_is_known(side):
-    photo, hole = (
-        torch.arange(side * side).view(1, 1, side, side).repeat(1, 3, 1, 1) / 50,
-        torch.zeros(1, 1, side, side),
-    )
+def test_half_the_size_shows_the_mean_of_what_is_known():
+    photo, hole = torch.arange(64).view(1, 1, 8, 8).repeat(1, 3, 1, 1) / 50, torch.zeros(1, 1, 8, 8)
     hole[..., 1:5, 2:6] = 1
-    photo = torch.where(hole > 0, torch.nan, photo)
-    smaller, smaller_hole = halved(torch.where(hole > 0, 0, photo), hole)
-    assert smaller.shape[-1] == smaller_hole.shape[-1] == 4
+    smaller, smaller_hole = halved(torch.cat([torch.where(hole > 0, 0, photo), hole], dim=1))
     assert smaller_hole[0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    photo = torch.where(hole > 0, torch.nan, photo)
     for row in range(4):
         for column in range(4):
             known = photo[0, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten()
             known = known[~known.isnan()]
             if len(known):
                 assert smaller[0, :, row, column].tolist() == pytest.approx(3 * [float(known.mean())])
+
+
+@pytest.mark.parametrize("width", [256, 258, 254, 131])
+def test_at_half_the_size_the_mirrored_photo_lies_on_the_plain_one(width, monkeypatch):
+    def show(model, photo, mask, *_, **__):
+        """The photo itself at every scale, a cell the mean of what it stands for."""
+        images = [photo]
+        while len(images) < 5:
+            images.append(torch.nn.functional.avg_pool2d(images[-1], 2, ceil_mode=True, count_include_pad=False))
+        return SimpleNamespace(at_scale=lambda scale: SimpleNamespace(image=images[scale]))
+
+    model = tiny()
+    monkeypatch.setattr(SGENetModel, "__call__", show)
+    photo = torch.sin(torch.arange(width) / 9).expand(1, 3, 64, width)
+    padded = pad_by_repeating(torch.cat([photo, torch.zeros(1, 1, 64, width)], dim=1))
+    for image, factor in zip(model.images_at_half_size(padded, None, {}), (2, 4), strict=True):
+        larger = torch.nn.functional.interpolate(image, scale_factor=factor, mode="bicubic")[..., :64, :width]
+        assert (larger - photo)[..., 8:-8].abs().max() < 0.03
+
+
+@torch.no_grad()
+def test_where_no_whole_patch_is_known_the_drawing_stays():
+    photo, hole = photo_and_hole(72, 70)
+    hole[:, :, ::6], hole[..., ::6] = 1, 1
+    hole[1] = 1
+    drawn, asked = tiny()(photo, hole), tiny(redrawn_share=1)(photo, hole)
+    assert torch.equal(asked.images[-1], drawn.images[-1])
+
+
+@torch.no_grad()
+def test_only_photos_that_are_redrawn_are_looked_at_at_half_their_size(monkeypatch):
+    model, (photo, hole), seen = tiny(), photo_and_hole(128, 128, 3), []
+    look = SGENetModel.images_at_half_size
+
+    def watched(self, photo_and_mask, prompt, factors):
+        seen.append((len(photo_and_mask), factors["noise_strength"].tolist()))
+        return look(self, photo_and_mask, prompt, factors)
+
+    monkeypatch.setattr(SGENetModel, "images_at_half_size", watched)
+    prompt = torch.full((3, 128, 128), -1)
+    prompt[2] = 1
+    factors = {"noise_strength": torch.tensor([0.1, 0.2, 0.3]), "redrawn_share": torch.tensor([0, 1, 1])}
+    model(photo, hole, prompt, **factors)
+    assert seen == [(1, [pytest.approx(0.2)])]
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def test_the_page_says_where_scale_0_is_not_the_networks_own_drawing(result):
     result.redrawn_share = 1.0
     assert "Redrawn with the photo's own patches." in describe(result, 0)
     assert "At scale 0 the hole is redrawn with patches of the photo." in show_thoughts(result, palette)
-    assert facts_of(result)["redrawn_share"]
+    assert facts_of(result)["redrawn_share"] == 1.0
 
 
 def test_what_changed_its_mind(result):
