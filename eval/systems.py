@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig
 
 from eval.evaluation_set import Sample
 from eval.provenance import weights_sha256
+from sgenet_hf.configuration_sgenet import as_drawn
 from sgenet_hf.pipeline import load_model
 
 
@@ -263,7 +264,7 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
         if way == "oracle":
             prompt = np.where(labels == 255, -1, labels)
             inputs["semantic_prompt"] = torch.from_numpy(prompt).long()[None].to(device)
-        output = model(**inputs)
+        output = model(**inputs, **(as_drawn(model.config) if way == "nearest_predicted" else {}))
         logits = output.get("logits")
         predicted = None if logits is None else logits[-1][0].argmax(dim=0).cpu().numpy()
         if way == "nearest_predicted":

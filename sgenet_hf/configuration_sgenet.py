@@ -111,9 +111,9 @@ class SGENetConfig(PreTrainedConfig):
             where a prompt speaks, and in training, where the network knows its photos better than any patch does.
         redrawn_share: How much of the finest image in the hole is redrawn with patches of the known part, 0 to 1, also
             after loading (not in the paper; the idea is Wexler et al.'s, PAMI 2007): what the network filled in says
-            which patches fit, in colour (there and in the photo at half its size), class and texture, so that bricks
-            and leaves are the photo's own. 0 is the network's own drawing, and several times faster. Without effect
-            where a prompt speaks, and in training; no gradient passes through what is redrawn.
+            which patches fit, in colour, class and texture, so that bricks and leaves are the photo's own. 0 is the
+            network's own drawing, and several times faster. Without effect where a prompt speaks, and in training; no
+            gradient passes through what is redrawn.
         ignore_index: Label of void pixels; never predicted, never trained on.
         initializer_range: Standard deviation of the weights of the heads and of gamma and beta at the start.
         label_colors: RGB colour, 0 to 255, of each class for drawings.

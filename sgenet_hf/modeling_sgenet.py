@@ -5,8 +5,7 @@ The file reads in the order in which the data flows:
     photo, mask -> encoder -> context inference (CIM) -> per scale l = 4, 3, 2, 1:
         heads (Eq. 1) -> evaluation (SCEM, Eq. 4) -> guided inference (SGIM, Eq. 3; SGIM+, Eq. 5, 6) -> scale 0: heads
     beside it, not in the paper: at scale 3 patches of the known part are pasted into the hole for the finer scales; at
-    scale 2 the error that is to be expected; at scale 0 the fill is redrawn with patches of the known part, led by
-    what the network makes of the photo here and at half its size
+    scale 2 the error that is to be expected; at scale 0 the fill is redrawn with patches of the known part
 
 Symbols of the paper and their names here:
 
@@ -21,7 +20,7 @@ Symbols of the paper and their names here:
 | F_ba, F_bi, F | `base_net`, `bias_net`, `reliability_embedding` | |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +47,10 @@ MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
 NEGATIVE_SLOPE = 0.2
 ERROR_SCALE = 2  # deep enough to know what is there, fine enough to know where
 ATTENTION_SCALE = 3  # has inferred what is there, and three scales still profit
+COLOUR_SCALE = (
+    2  # its image, enlarged, is nearer to the truth than the finest, which draws texture; the mean with what
+)
+# the network makes of the mirrored photo nearer still
 GRAIN = 3  # pixels: details that the network draws alone
 MAX_SOURCES = 2**14  # known cells to choose from, all those of 512x512 pixels; more are thinned
 PAIRS_AT_ONCE = 2**23  # of hole and known cells: a few times 32 MB
@@ -755,7 +758,7 @@ class SGENetModel(SGENetPreTrainedModel):
             redrawn_share = self.config.redrawn_share
         if not self.training and (isinstance(redrawn_share, torch.Tensor) or redrawn_share > 0):
             images[-1] = self.redraw_holes(
-                images[-1], logits[-1], photo_and_mask, left_open, semantic_prompt, factors, redrawn_share
+                images, logits[-1], photo_and_mask, left_open, semantic_prompt, factors, redrawn_share
             )
 
         composite = torch.where(hole > 0, images[-1].clamp(-1, 1).to(pixel_values.dtype), pixel_values)
@@ -776,7 +779,7 @@ class SGENetModel(SGENetPreTrainedModel):
     @torch.compiler.disable  # what there is to redraw depends on the hole
     def redraw_holes(
         self,
-        finest: torch.Tensor,
+        images: Sequence[torch.Tensor],
         logits: torch.Tensor,
         photo_and_mask: torch.Tensor,
         left_open: torch.Tensor,
@@ -784,73 +787,55 @@ class SGENetModel(SGENetPreTrainedModel):
         factors: Mapping[str, torch.Tensor | float | None],
         share: torch.Tensor | float,
     ) -> torch.Tensor:
-        """Mixes into the finest image (B, 3, H, W) what known patches make of the hole where no prompt speaks. They
-        are led by the mean of that image and of what the network makes of the photo at half its size, whose colours
-        are laid over them. Photo and mask, and what is left open, come padded."""
-        height, width = finest.shape[-2:]
+        """Mixes into the finest of the images (B, 3, H, W) what known patches make of the hole, but for where a prompt
+        speaks. Logits are the finest too; photo and mask, and what is left open, come padded."""
+        finest = images[-1]
         if isinstance(share, torch.Tensor):
             shares = share.tolist()
             for each in shares:
                 check_redrawn_share(each)
         else:
             shares = len(finest) * [share]
+        height, width = finest.shape[-2:]
         left_open = left_open[..., :height, :width]
         members = [index for index, each in enumerate(shares) if each and left_open[index].any()]
         if not members:
             return finest
-        half_size, colours = self.images_at_half_size(
+        coarser = images[COARSEST - COLOUR_SCALE][members]
+        mirrored = self.mirrored_image(
+            COLOUR_SCALE,
             photo_and_mask[members],
             None if semantic_prompt is None else semantic_prompt[members],
             {name: each[members] if isinstance(each, torch.Tensor) else each for name, each in factors.items()},
         )
+        coarser = (coarser + mirrored[..., : coarser.shape[-2], : coarser.shape[-1]]) / 2
+        colours = F.interpolate(coarser.float(), scale_factor=2**COLOUR_SCALE, mode="bicubic", align_corners=False)
+        colours = colours[..., :height, :width]
         photo, hole = photo_and_mask[members, :, :height, :width].split([3, 1], dim=1)
-        drawn = finest[members].float()
-        led = (drawn + enlarged(half_size, 2, (height, width))) / 2
-        led, texture = (torch.where(hole > 0, image.clamp(-1, 1), photo) for image in (led, drawn))
-        colours = enlarged(colours, 4, (height, width))
-        classes = logits[members].float().softmax(dim=1)
+        filled = torch.where(hole > 0, finest[members].clamp(-1, 1), photo)
+        probabilities = logits[members].float().softmax(dim=1)
         mixed = finest.clone()
         for number, index in enumerate(members):
-            fill, open_ = led[number], left_open[index, 0]
-            redrawn = redraw(fill, hole[number, 0], classes[number], colours[number], open_, texture[number])
-            if redrawn is not fill:
-                redrawn = torch.lerp(texture[number], redrawn, shares[index]).to(finest)
-                mixed[index] = torch.where(open_ > 0, redrawn, finest[index])
+            drawn, open_ = filled[number], left_open[index, 0]
+            redrawn = redraw(drawn, hole[number, 0], probabilities[number], colours[number], open_)
+            if redrawn is not drawn:
+                mixed[index] = torch.where(open_ > 0, torch.lerp(drawn, redrawn, shares[index]), finest[index])
         return mixed
 
     @torch.no_grad()
-    def images_at_half_size(
+    def mirrored_image(
         self,
+        scale: int,
         photo_and_mask: torch.Tensor,
         semantic_prompt: torch.Tensor | None,
         factors: Mapping[str, torch.Tensor | float | None],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network makes of padded photos at half their size, the mean of as they are and mirrored: the images
-        of scales 0 and 1, not enlarged. There a hole is half as wide, and the network knows better how light each part
-        of it is and of what colour."""
-
-        def mirrored_too(planes: torch.Tensor) -> torch.Tensor:
-            return torch.cat([planes, planes.flip(-1)])
-
-        photo, hole = halved(photo_and_mask)
+    ) -> torch.Tensor:
+        """A scale's image of padded photos that the network sees mirrored, mirrored back."""
         if semantic_prompt is not None:
-            ids = pad_by_repeating(semantic_prompt[:, None].float())[:, 0].long()
-            semantic_prompt = mirrored_too(ids[:, ::2, ::2])
-        both = self(
-            mirrored_too(photo),
-            mirrored_too(hole),
-            semantic_prompt,
-            **{
-                name: torch.cat([factor, factor]) if isinstance(factor, torch.Tensor) else factor
-                for name, factor in {**factors, "redrawn_share": 0}.items()
-            },
-            return_dict=True,
-        )
-        image, coarser = (
-            (plain + mirrored.flip(-1)) / 2
-            for plain, mirrored in (both.at_scale(scale).image.chunk(2) for scale in (0, 1))
-        )
-        return image, coarser
+            semantic_prompt = pad_by_repeating(semantic_prompt[:, None].float())[:, 0].long().flip(-1)
+        photo, hole = photo_and_mask.flip(-1).split([3, 1], dim=1)
+        output = self(photo, hole, semantic_prompt, **{**factors, "redrawn_share": 0}, return_dict=True)
+        return output.at_scale(scale).image.flip(-1)
 
     def read_segmentation(
         self, logits: torch.Tensor, prompt: torch.Tensor | None, labelled: torch.Tensor | None, scale: int
@@ -976,19 +961,6 @@ def check_factors(batch_size: int, factors: Mapping[str, torch.Tensor | float | 
                 raise ValueError(f"`{name}` must be a number or have shape {(batch_size,)}, got {found}.")
         elif factor is not None:
             FACTORS[name](factor)
-
-
-def halved(photo_and_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The known part (B, 3, H / 2, W / 2) and the hole (B, 1, H / 2, W / 2) at half the size of photos (B, 4, H, W)
-    with even sides that are 0 in the hole. A cell of which half or more is known is known, as the mean of that."""
-    photo, hole = F.avg_pool2d(photo_and_mask, 2).split([3, 1], dim=1)
-    return photo / torch.where(hole < 1, 1 - hole, 1), (hole > 0.5).to(hole.dtype)
-
-
-def enlarged(image: torch.Tensor, factor: int, size: tuple[int, int]) -> torch.Tensor:
-    """An image (B, 3, h, w) enlarged and cut to a size, float32."""
-    larger = F.interpolate(image.float(), scale_factor=factor, mode="bicubic", align_corners=False)
-    return larger[..., : size[0], : size[1]]
 
 
 def scale_size(height: int, width: int, scale: int) -> tuple[int, int]:

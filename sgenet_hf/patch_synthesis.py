@@ -29,17 +29,17 @@ ROUNDS = (8, 4, 3)  # of search and average, from the coarsest level on; the las
 MANY = 2**15  # patches to replace, more than a 256x256 photo has: one round is what they get, or it would take minutes
 SPACING = 2  # pixels between patches that are averaged, but for the coarsest level
 LEAD = 0.5  # of the network's fill in what patches are sought for: without it they follow each other astray
-LEAD_AT_LAST = 0.3  # the same at the finest level, where the network scribbles
+LEAD_AT_LAST = 0.4  # the same at the finest level, where the network scribbles
 COHERENCE = 0.3  # of its unlikeness that a patch is forgiven whose four neighbours lie around it in the photo too
 TEXTURE_WEIGHT = 0.4  # of the logarithm of a patch's variance beside its colours in [-1, 1]
 FLAT = 1e-4  # variance that counts as none
 DECISIVENESS = 6  # power of a patch's weight in the pixels that it covers, at the very last
 LEAST_TRUST = 0.01  # of the best patch's weight, which every patch has: to its power it must not underflow
-CONTRAST = 2.0  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
+CONTRAST = 1.6  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
 CONTRAST_WINDOW = 3  # pixels a side, in which contrast is measured: the mean loses the finest
 MOST_CONTRAST = 2.5  # times the mean's contrast, that patches are taken to have
-COLOUR_WINDOW = 13  # pixels a side, of the means that are compared with the network's
-COLOUR_SHARE = 0.6  # of the way towards the network's means
+COLOUR_WINDOW = 9  # pixels a side, of the means that are compared with the network's
+COLOUR_SHARE = 0.7  # of the way towards the network's means
 PAIRS = 2**26  # of patches that are all compared, in about a second: a hole like a grid is left alone at fine levels
 PAIRS_AT_ONCE = 2**23  # of patches compared: 32 MB
 
@@ -101,7 +101,6 @@ def redraw(
     classes: torch.Tensor,
     colours: torch.Tensor | None = None,
     left_open: torch.Tensor | None = None,
-    texture: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Redraws the hole with known patches; the same input always gives the same output.
 
@@ -112,18 +111,15 @@ def redraw(
         colours: What the network says of the fill's colours where it draws no texture, such as a coarser scale's image
             enlarged, (3, H, W) in [-1, 1]; by default the fill itself.
         left_open: The pixels of the hole to redraw, 1 = these, (H, W); by default all.
-        texture: A fill that is as busy in each place as the patches there shall be, (3, H, W) in [-1, 1]; by default
-            `fill` itself.
 
     Returns:
         (3, H, W); `fill` itself where there is nothing to redraw, or no known patch near it.
     """
     left_open = hole if left_open is None else left_open
     colours = fill if colours is None else colours
-    texture = fill if texture is None else texture
     window = surroundings(hole > 0.5)
     with torch.autocast(fill.device.type, enabled=False):
-        levels = pyramid(*(planes[(..., *window)].float() for planes in (fill, hole, classes, left_open, texture)))
+        levels = pyramid(*(planes[(..., *window)].float() for planes in (fill, hole, classes, left_open)))
         if not levels:
             return fill
         image = from_patches(levels, torch.Generator().manual_seed(0))
@@ -162,23 +158,20 @@ def surroundings(hole: torch.Tensor) -> tuple[slice, slice]:
     return rows, columns
 
 
-def pyramid(
-    fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor, left_open: torch.Tensor, texture: torch.Tensor
-) -> list[Level]:
+def pyramid(fill: torch.Tensor, hole: torch.Tensor, classes: torch.Tensor, left_open: torch.Tensor) -> list[Level]:
     """The levels from coarse to fine, each twice as large as the one before, without those that know no patch."""
     levels: list[Level] = []
     while min(fill.shape[1:]) >= PATCH:
-        busy = TEXTURE_WEIGHT * (variance(texture.mean(dim=0)) + FLAT).log()
+        texture = TEXTURE_WEIGHT * (variance(fill.mean(dim=0)) + FLAT).log()
         middle = PATCH // 2
-        traits = torch.cat([classes, busy[None]])[:, middle:-middle, middle:-middle].flatten(1).T.contiguous()
+        traits = torch.cat([classes, texture[None]])[:, middle:-middle, middle:-middle].flatten(1).T.contiguous()
         touched, unknown = (
             F.max_pool2d(plane[None], PATCH, stride=1)[0].flatten() > 0.5 for plane in (left_open, hole)
         )
         if unknown.all() or not touched.any():
             break
         coarser = [
-            F.avg_pool2d(planes[None], 2, ceil_mode=True, count_include_pad=False)[0]
-            for planes in (fill, classes, texture)
+            F.avg_pool2d(planes[None], 2, ceil_mode=True, count_include_pad=False)[0] for planes in (fill, classes)
         ]
         last = min(coarser[0].shape[1:]) < COARSEST
         spacing = 1 if last else SPACING
@@ -190,7 +183,7 @@ def pyramid(
         levels.insert(0, Level(fill, left_open > 0.5, cut(fill), traits, ~unknown, wanted, spacing))
         if last:
             break
-        fill, classes, texture = coarser
+        fill, classes = coarser
         hole, left_open = (F.max_pool2d(plane[None], 2, ceil_mode=True)[0] for plane in (hole, left_open))
     return levels
 
@@ -227,7 +220,7 @@ def nearest(level: Level) -> torch.Tensor:
 
 
 def carry_on(level: Level, image: torch.Tensor, coarser: Level) -> torch.Tensor:
-    """What was made at the coarser level, enlarged, with the detail of the fill at this one."""
+    """What was made at the coarser level, enlarged, with the detail that the network drew at this one."""
     size = level.fill.shape[1:]
     changed = F.interpolate((image - coarser.fill)[None], scale_factor=2, mode="bicubic", align_corners=False)[0]
     changed = changed[:, : size[0], : size[1]]  # an odd side was rounded up

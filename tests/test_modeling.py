@@ -11,7 +11,6 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageToImage
 from sgenet_hf import SGENetConfig, SGENetModel, modeling_sgenet
 from sgenet_hf.modeling_sgenet import (
     SGENetGuidance,
-    halved,
     instance_norm,
     lattice_noise,
     masked_quantile,
@@ -687,23 +686,16 @@ def test_a_share_of_what_was_pasted_joins_the_finest_image_without_its_grain():
     assert torch.equal(drawn[..., :64], mixed[..., :64]) and not torch.equal(drawn, mixed)
 
 
-def leads(photo, hole, drawn, prompt=None):
-    """The mean of the drawing and of those at half the size, plain and mirrored; the colours of their scale 1."""
+def colours_of(photo, hole, drawn, prompt=None):
+    """Scale 2's image enlarged, the mean of those of the photo and of the mirrored one."""
     height, width = photo.shape[-2:]
-    padded = pad_by_repeating(torch.cat([photo * (1 - hole), hole], dim=1))
+    photo, hole = pad_by_repeating(torch.cat([photo * (1 - hole), hole], dim=1)).flip(-1).split([3, 1], dim=1)
     if prompt is not None:
-        prompt = pad_by_repeating(prompt[:, None].float())[:, 0, ::2, ::2].long()
-    plain = tiny()(*halved(padded), prompt)
-    mirrored = tiny()(*(None if planes is None else planes.flip(-1) for planes in (*halved(padded), prompt)))
-    half, colours = (
-        torch.nn.functional.interpolate(
-            (plain.at_scale(scale).image + mirrored.at_scale(scale).image.flip(-1)) / 2,
-            scale_factor=2 * 2**scale,
-            mode="bicubic",
-        )[..., :height, :width]
-        for scale in (0, 1)
-    )
-    return torch.where(hole > 0, ((drawn.images[-1] + half) / 2).clamp(-1, 1), photo), colours
+        prompt = pad_by_repeating(prompt[:, None].float())[:, 0].flip(-1).long()
+    mirrored = tiny()(photo, hole, prompt).at_scale(2).image.flip(-1)
+    plain = drawn.at_scale(2).image
+    mean = (plain + mirrored[..., : plain.shape[-2], : plain.shape[-1]]) / 2
+    return torch.nn.functional.interpolate(mean, scale_factor=4, mode="bicubic")[..., :height, :width]
 
 
 @torch.no_grad()
@@ -725,32 +717,19 @@ def test_the_finest_image_is_redrawn_with_the_photos_patches():
         with pytest.raises(ValueError, match="redrawn_share"):
             tiny()(photo, hole, redrawn_share=wrong)
     each = tiny(redrawn_share=0.3)(photo, hole, redrawn_share=torch.tensor([0.0, 1.0])).images[-1]
-    assert torch.equal(each[0], drawn.images[-1][0]) and torch.equal(each[1], whole.images[-1][1])
-    led, colours = leads(photo, hole, drawn)
+    assert torch.equal(each[0], drawn.images[-1][0])
+    torch.testing.assert_close(each[1], whole.images[-1][1])
+    colours = colours_of(photo, hole, drawn)
     for index in range(2):
-        probabilities = drawn.logits[-1][index].softmax(dim=0)
-        expected = redraw(led[index], hole[index, 0], probabilities, colours[index], texture=drawn.composite[index])
+        fill, probabilities = drawn.composite[index], drawn.logits[-1][index].softmax(dim=0)
+        expected = redraw(fill, hole[index, 0], probabilities, colours[index])
         torch.testing.assert_close(whole.composite[index], expected)
         alone = tiny(redrawn_share=1)(photo[index : index + 1], hole[index : index + 1]).composite[0]
         assert (alone - whole.composite[index]).abs().mean() < 0.01  # what is most alike may turn on a last digit
 
 
-def test_half_the_size_shows_the_mean_of_what_is_known():
-    photo, hole = torch.arange(64).view(1, 1, 8, 8).repeat(1, 3, 1, 1) / 50, torch.zeros(1, 1, 8, 8)
-    hole[..., 1:5, 2:6] = 1
-    smaller, smaller_hole = halved(torch.cat([torch.where(hole > 0, 0, photo), hole], dim=1))
-    assert smaller_hole[0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    photo = torch.where(hole > 0, torch.nan, photo)
-    for row in range(4):
-        for column in range(4):
-            known = photo[0, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten()
-            known = known[~known.isnan()]
-            if len(known):
-                assert smaller[0, :, row, column].tolist() == pytest.approx(3 * [float(known.mean())])
-
-
-@pytest.mark.parametrize("width", [256, 258, 254, 131])
-def test_at_half_the_size_the_mirrored_photo_lies_on_the_plain_one(width, monkeypatch):
+@pytest.mark.parametrize("width", [64, 66, 70, 79])
+def test_what_the_mirrored_photo_gives_lies_on_the_plain_one(width, monkeypatch):
     def show(model, photo, mask, *_, **__):
         """The photo itself at every scale, a cell the mean of what it stands for."""
         images = [photo]
@@ -760,11 +739,27 @@ def test_at_half_the_size_the_mirrored_photo_lies_on_the_plain_one(width, monkey
 
     model = tiny()
     monkeypatch.setattr(SGENetModel, "__call__", show)
-    photo = torch.sin(torch.arange(width) / 9).expand(1, 3, 64, width)
+    photo = torch.rand(1, 3, 64, width)
     padded = pad_by_repeating(torch.cat([photo, torch.zeros(1, 1, 64, width)], dim=1))
-    for image, factor in zip(model.images_at_half_size(padded, None, {}), (2, 4), strict=True):
-        larger = torch.nn.functional.interpolate(image, scale_factor=factor, mode="bicubic")[..., :64, :width]
-        assert (larger - photo)[..., 8:-8].abs().max() < 0.03
+    seen = model.mirrored_image(2, padded, None, {})[..., : width // 4]
+    torch.testing.assert_close(seen, torch.nn.functional.avg_pool2d(photo, 4))
+
+
+@torch.no_grad()
+def test_only_photos_that_are_redrawn_are_looked_at_mirrored(monkeypatch):
+    model, (photo, hole), seen = tiny(), photo_and_hole(128, 128, 3), []
+    look = SGENetModel.mirrored_image
+
+    def watched(self, scale, photo_and_mask, prompt, factors):
+        seen.append((len(photo_and_mask), factors["noise_strength"].tolist()))
+        return look(self, scale, photo_and_mask, prompt, factors)
+
+    monkeypatch.setattr(SGENetModel, "mirrored_image", watched)
+    prompt = torch.full((3, 128, 128), -1)
+    prompt[2] = 1
+    factors = {"noise_strength": torch.tensor([0.1, 0.2, 0.3]), "redrawn_share": torch.tensor([0, 1, 1])}
+    model(photo, hole, prompt, **factors)
+    assert seen == [(1, [pytest.approx(0.2)])]
 
 
 @torch.no_grad()
@@ -777,23 +772,6 @@ def test_where_no_whole_patch_is_known_the_drawing_stays():
 
 
 @torch.no_grad()
-def test_only_photos_that_are_redrawn_are_looked_at_at_half_their_size(monkeypatch):
-    model, (photo, hole), seen = tiny(), photo_and_hole(128, 128, 3), []
-    look = SGENetModel.images_at_half_size
-
-    def watched(self, photo_and_mask, prompt, factors):
-        seen.append((len(photo_and_mask), factors["noise_strength"].tolist()))
-        return look(self, photo_and_mask, prompt, factors)
-
-    monkeypatch.setattr(SGENetModel, "images_at_half_size", watched)
-    prompt = torch.full((3, 128, 128), -1)
-    prompt[2] = 1
-    factors = {"noise_strength": torch.tensor([0.1, 0.2, 0.3]), "redrawn_share": torch.tensor([0, 1, 1])}
-    model(photo, hole, prompt, **factors)
-    assert seen == [(1, [pytest.approx(0.2)])]
-
-
-@torch.no_grad()
 def test_where_a_prompt_speaks_and_in_training_nothing_is_redrawn():
     photo, hole = photo_and_hole(70, 72)
     plain, ours = tiny(), tiny(redrawn_share=1)
@@ -802,12 +780,12 @@ def test_where_a_prompt_speaks_and_in_training_nothing_is_redrawn():
     prompt[:, :, :36] = -1
     mine, drawn = ours(photo, hole, prompt).composite, plain(photo, hole, prompt)
     other = drawn.composite
-    led, colours = leads(photo, hole, drawn, prompt)
+    colours = colours_of(photo, hole, drawn, prompt)
     for index in range(len(photo)):
         left_open = hole[index, 0] * (prompt[index] < 0)
         probabilities = drawn.logits[-1][index].softmax(dim=0)
-        expected = redraw(led[index], hole[index, 0], probabilities, colours[index], left_open, other[index])
-        torch.testing.assert_close(mine[index], torch.where(left_open > 0, expected, other[index]))
+        expected = redraw(other[index], hole[index, 0], probabilities, colours[index], left_open)
+        torch.testing.assert_close(mine[index], expected)
     assert torch.equal(mine[..., 36:], other[..., 36:]) and not torch.equal(mine, other)
     assert torch.equal(ours.train()(photo, hole).composite, plain.train()(photo, hole).composite)
 

@@ -54,23 +54,6 @@ def test_the_class_decides_where_colours_do_not():
     assert along[0][0] < along[0][1] and along[1][0] > along[1][1]
 
 
-def test_how_busy_the_hole_becomes_is_chosen_apart_from_its_colours():
-    row, column = torch.arange(128)[:, None], torch.arange(128)
-    photo = torch.where(column < 64, 0.0, 0.1 * ((row // 2 + column // 2) % 2 * 2 - 1)).repeat(
-        3, 1, 1
-    )  # flat and busy, one mean
-    hole = torch.zeros(128, 128)
-    hole[48:80, 48:80] = 1
-    flat, busy = (
-        torch.where(hole > 0, 0.0, photo),
-        torch.where(hole > 0, 0.1 * ((row // 2 + column // 2) % 2 * 2.0 - 1), photo),
-    )
-    spread = [
-        redraw(flat, hole, torch.ones(1, 128, 128), texture=texture)[:, 50:78, 50:78].std() for texture in (flat, busy)
-    ]
-    assert spread[0] < 0.03 and spread[1] > 0.06
-
-
 def told(classes: torch.Tensor, name: int) -> torch.Tensor:
     """The whole hole's surroundings said to be of one class."""
     classes = classes.clone()
@@ -118,9 +101,7 @@ def test_where_comparing_everything_would_take_long_the_search_starts_anywhere(m
 def test_a_change_at_the_coarser_level_is_carried_on_to_its_place(side):
     hole = torch.zeros(side, side)
     hole[40:90, 40:90] = 1
-    coarse, fine = pyramid(
-        torch.zeros(3, side, side), hole, torch.ones(1, side, side), hole, torch.zeros(3, side, side)
-    )
+    coarse, fine = pyramid(torch.zeros(3, side, side), hole, torch.ones(1, side, side), hole)
     row = torch.arange(coarse.fill.shape[1]) * 2 + 0.5  # of the middle of each cell, in pixels
     ramp = (row / side).expand(3, len(row), len(row)).transpose(1, 2)
     carried = carry_on(fine, ramp, coarse)
@@ -131,8 +112,7 @@ def test_a_change_at_the_coarser_level_is_carried_on_to_its_place(side):
 
 def test_sources_of_the_coarser_level_are_inherited_at_twice_their_place():
     photo, hole, classes = scene()
-    fill = drawn_badly(photo, hole)
-    coarse, fine = pyramid(fill, hole, classes, hole, fill)
+    coarse, fine = pyramid(drawn_badly(photo, hole), hole, classes, hole)
     sources = nearest(coarse)
     inherited = inherit(fine, sources, coarse, torch.Generator().manual_seed(0))
     table = dict(zip(coarse.wanted.tolist(), sources.tolist(), strict=True))
@@ -207,7 +187,7 @@ def test_the_search_finds_what_comparing_everything_finds(monkeypatch):
     monkeypatch.setattr(patch_synthesis, "COHERENCE", 0)  # which prefers company to likeness
     photo, hole, classes = scene()
     fill = drawn_badly(photo, hole)
-    coarse, fine = pyramid(fill, hole, classes, hole, fill)
+    coarse, fine = pyramid(fill, hole, classes, hole)
     assert [min(level.fill.shape[1:]) for level in (coarse, fine)] == [64, 128]
     assert fine.known[inherit(fine, nearest(coarse), coarse, torch.Generator().manual_seed(0))].all()
     known = fine.known.nonzero()[:, 0]
@@ -227,7 +207,7 @@ def test_the_search_finds_what_comparing_everything_finds(monkeypatch):
 
 def test_a_patch_is_wanted_where_it_touches_the_hole_and_known_where_it_does_not():
     photo, hole, classes = scene()
-    fine = pyramid(photo, hole, classes, hole, photo)[-1]
+    fine = pyramid(photo, hole, classes, hole)[-1]
     row, column = fine.wanted // fine.columns, fine.wanted % fine.columns
     for top, left in zip(row.tolist(), column.tolist(), strict=True):
         assert hole[top : top + PATCH, left : left + PATCH].any()
@@ -240,8 +220,7 @@ def test_patches_that_lie_side_by_side_in_the_photo_are_preferred(monkeypatch):
     photo = torch.rand(3, 128, 128, generator=generator) * 2 - 1
     hole = torch.zeros(128, 128)
     hole[40:80, 40:80] = 1
-    fill = torch.where(hole > 0, 0.0, photo)
-    fine = pyramid(fill, hole, torch.ones(1, 128, 128), hole, fill)[-1]
+    fine = pyramid(torch.where(hole > 0, 0.0, photo), hole, torch.ones(1, 128, 128), hole)[-1]
     start = fine.known.nonzero()[:, 0][torch.randint(1000, fine.wanted.shape, generator=generator)]
     together = []
     for coherence in (0, 0.3):
@@ -259,7 +238,7 @@ def test_the_last_average_keeps_the_contrast_of_the_patches(contrast, monkeypatc
     photo = torch.rand(3, 128, 128, generator=generator) - 0.5
     hole = torch.zeros(128, 128)
     hole[40:80, 40:80] = 1
-    fine = pyramid(photo, hole, torch.ones(1, 128, 128), hole, photo)[-1]
+    fine = pyramid(photo, hole, torch.ones(1, 128, 128), hole)[-1]
     known = fine.known.nonzero()[:, 0]
     sources = known[torch.randint(len(known), fine.wanted.shape, generator=generator)]  # that do not fit together
     distances = torch.rand(len(sources), generator=generator)
@@ -267,7 +246,7 @@ def test_the_last_average_keeps_the_contrast_of_the_patches(contrast, monkeypatc
     inside = hole.expand_as(photo) > 0
     assert mean[inside].std() < 0.7 * photo[~inside].std()  # which is what is to be mended
     least = 0.85 if contrast else 0.65  # what is given back, and that one patch decides
-    assert least * photo[~inside].std() < decided[inside].std() < 1.3 * photo[~inside].std()
+    assert least * photo[~inside].std() < decided[inside].std() < 1.2 * photo[~inside].std()
     assert torch.equal(decided[~inside], photo[~inside]) and decided.abs().max() <= 1
 
 
@@ -317,4 +296,4 @@ def test_at_the_finest_level_the_networks_scribble_leads_less(monkeypatch):
     monkeypatch.setattr(patch_synthesis, "search", lambda *given: leads.append(given[2]) or search(*given))
     photo, hole, classes = scene(256, 256)
     redraw(drawn_badly(photo, hole), hole, classes)
-    assert leads == 8 * [0.5] + 4 * [0.5] + 3 * [0.3]
+    assert leads == 8 * [0.5] + 4 * [0.5] + 3 * [0.4]
