@@ -49,6 +49,7 @@ from sgenet_hf.data import (
 )
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.photos import whole_file
+from sgenet_hf.hub import file_beside
 from sgenet_hf.trainer import Progress, Trainer
 from sgenet_hf.training_arguments import MEASURED, Arguments, RunArguments, argument_defaults, parse_arguments
 from sgenet_hf.validation import validate
@@ -481,6 +482,8 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
         shutil.rmtree(partial, ignore_errors=True)
         trainer.averaged.save_pretrained(partial)
         SGENetImageProcessor().save_pretrained(partial)
+        if licence := file_beside(arguments.model.initialize_from or "", "LICENSE"):
+            shutil.copyfile(licence, partial / "LICENSE")  # terms hold for what is made of the weights
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"

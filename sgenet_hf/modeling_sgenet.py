@@ -5,7 +5,8 @@ The file reads in the order in which the data flows:
     photo, mask -> encoder -> context inference (CIM) -> per scale l = 4, 3, 2, 1:
         heads (Eq. 1) -> evaluation (SCEM, Eq. 4) -> guided inference (SGIM, Eq. 3; SGIM+, Eq. 5, 6) -> scale 0: heads
     beside it, not in the paper: at scale 3 patches of the known part are pasted into the hole for the finer scales; at
-    scale 2 the error that is to be expected; at scale 0 the fill is redrawn with patches of the known part
+    scale 2 the error that is to be expected; at scale 0 the fill is redrawn with patches of the known part, for whose
+    colours the network sees the mirrored photo too
 
 Symbols of the paper and their names here:
 

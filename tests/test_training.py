@@ -299,6 +299,15 @@ def test_a_new_run_starts_from_the_weights_and_settings_of_another(recipe, tmp_p
         main([str(recipe), "--output_dir", str(first), *options, "--resume", "latest"])
 
 
+def test_terms_of_the_weights_that_a_run_starts_from_hold_for_its_own(recipe, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    main([str(recipe), "--output_dir", str(first), "--total_samples", "4"])
+    assert not (first / "final/LICENSE").exists()
+    (first / "final/LICENSE").write_text("For research.")
+    main([str(recipe), "--output_dir", str(second), "--total_samples", "4", "--initialize_from", str(first / "final")])
+    assert (second / "final/LICENSE").read_text() == "For research."
+
+
 def test_a_new_run_starts_from_the_bundled_weights_by_their_name(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no folder of that name here
     options = ["--output_dir", "run", "--initialize_from", "street", "--reader", "street", "--read_back_weight", "0.1"]
