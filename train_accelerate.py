@@ -47,9 +47,9 @@ from sgenet_hf.data import (
     dataset_spec,
     load_inpainting_dataset,
 )
+from sgenet_hf.hub import file_beside
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.photos import whole_file
-from sgenet_hf.hub import file_beside
 from sgenet_hf.trainer import Progress, Trainer
 from sgenet_hf.training_arguments import MEASURED, Arguments, RunArguments, argument_defaults, parse_arguments
 from sgenet_hf.validation import validate
