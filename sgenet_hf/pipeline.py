@@ -122,7 +122,8 @@ class InpaintingResult:
         guidance_scale: how far the semantic prompt was asked to pull; `None` without one, or if the network has none.
         removed: share of the photo in which each class of `remove` was found, before the hole grew.
         redrawn_share: how much of the fill was asked to be the photo's own patches, where it has whole ones; 0 if
-            nothing was filled or a prompt spoke for all of it, `None` for a network whose fills are not redrawn.
+            nothing was filled, nothing is known or a prompt spoke for all of it, `None` for a network whose fills are
+            not redrawn.
         warnings: what a user should know, in sentences.
         classes: name of each class id.
     """
@@ -449,6 +450,7 @@ class Inpainter:
         shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
         prompted = job.prompt is not None and bool((job.prompt >= 0)[job.mask].any())
         left_open = job.mask if job.prompt is None else job.mask & (job.prompt < 0)
+        can_borrow = left_open.any() and not job.mask.all()
         return InpaintingResult(
             image=job.photo.image(pixels),
             mask=job.mask,
@@ -463,7 +465,7 @@ class Inpainter:
             noise_strength=job.noise_strength,
             guidance_scale=job.guidance_scale if prompted else None,
             removed=job.removed,
-            redrawn_share=job.redrawn_share if left_open.any() or job.redrawn_share is None else 0.0,
+            redrawn_share=job.redrawn_share if can_borrow or job.redrawn_share is None else 0.0,
         )
 
     def segment(self, photo: Any) -> SegmentationResult:

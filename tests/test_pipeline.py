@@ -643,7 +643,7 @@ def test_a_result_says_whether_it_was_redrawn(tiny_checkpoint, rng):
     prompt[:, :30] = 255
     half = inpainter(photo, mask, semantic_prompt=prompt, redrawn_share=0.5)
     assert half.redrawn and half.redrawn_share == 0.5 and not half.warnings
-    assert not inpainter(photo, np.zeros_like(mask)).redrawn
+    assert not inpainter(photo, np.zeros_like(mask)).redrawn and not inpainter(photo, np.ones_like(mask)).redrawn
     assert not inpainter(photo, mask, redrawn_share=0).redrawn
 
 
