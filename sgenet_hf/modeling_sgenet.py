@@ -48,10 +48,7 @@ MINIMUM_SIDE = 64  # below, the coarsest level would have fewer than 4x4 cells
 NEGATIVE_SLOPE = 0.2
 ERROR_SCALE = 2  # deep enough to know what is there, fine enough to know where
 ATTENTION_SCALE = 3  # has inferred what is there, and three scales still profit
-COLOUR_SCALE = (
-    2  # its image, enlarged, is nearer to the truth than the finest, which draws texture; the mean with what
-)
-# the network makes of the mirrored photo nearer still
+COLOUR_SCALE = 2  # its image, enlarged, is nearer to the truth than the finest, which draws texture
 GRAIN = 3  # pixels: details that the network draws alone
 MAX_SOURCES = 2**14  # known cells to choose from, all those of 512x512 pixels; more are thinned
 PAIRS_AT_ONCE = 2**23  # of hole and known cells: a few times 32 MB
@@ -789,7 +786,8 @@ class SGENetModel(SGENetPreTrainedModel):
         share: torch.Tensor | float,
     ) -> torch.Tensor:
         """Mixes into the finest of the images (B, 3, H, W) what known patches make of the hole, but for where a prompt
-        speaks. Logits are the finest too; photo and mask, and what is left open, come padded."""
+        speaks. Logits are the finest too; photo and mask, and what is left open, come padded. The colours are the mean
+        of the photo's and the mirrored photo's, which err apart."""
         finest = images[-1]
         if isinstance(share, torch.Tensor):
             shares = share.tolist()

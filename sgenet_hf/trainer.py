@@ -546,7 +546,7 @@ def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTr
     before = network.config_class.from_pretrained(folder)
     for name in ("widths", "width"):
         had = getattr(before, name, None)
-        if name in given and had is not None and np.any(np.asarray(given[name]) != np.asarray(had)):
+        if name in given and had is not None and not np.array_equal(given[name], had):
             raise ValueError(f"{start} has {name} {had}, not {given[name]}: leave {name} out.")
     if given.get("contextual_attention") is False:
         given = {"pasted_share": 0} | given

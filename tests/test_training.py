@@ -314,6 +314,9 @@ def test_a_new_run_starts_from_the_bundled_weights_by_their_name(recipe, tmp_pat
     arguments = parse_arguments([str(recipe), *options, "--noise_channels", "4"])
     with pytest.raises(ValueError, match=r"street has widths .*16, .*, not \[4, 8, 8, 16, 16\]: leave widths out"):
         build_generator(arguments)
+    arguments.model.widths = [16, 32]
+    with pytest.raises(ValueError, match="leave widths out"):
+        build_generator(arguments)
     arguments.model.widths = None
     bundled, generator = load_model("street"), build_generator(arguments)
     assert generator.config.id2label != bundled.config.id2label
