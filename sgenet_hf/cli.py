@@ -392,6 +392,8 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
     to_folder = arguments.photo.is_dir() or arguments.out.is_dir() or not arguments.out.suffix
     if arguments.photo.is_dir() and arguments.out.is_file():
         raise ValueError(f"{arguments.photo} is a folder and {arguments.out} a file: name a folder with -o.")
+    if file := next((parent for parent in arguments.out.parents if parent.is_file()), None):
+        raise ValueError(f"{file} is a file, so {arguments.out} cannot be in it: name another place with -o.")
     if not to_folder and arguments.out.suffix.lower() not in PHOTO_SUFFIXES:
         raise ValueError(f"Cannot write {arguments.out.name}: choose one of {', '.join(PHOTO_SUFFIXES)}.")
     stems = Counter(photo.stem for photo in photos)

@@ -282,6 +282,13 @@ def test_inputs_are_never_replaced(run, folder):
     assert (folder / "photos/a.png").read_bytes() == before
 
 
+def test_an_output_inside_a_file_is_refused(run, folder):
+    photo = folder / "photos/a.png"
+    before = photo.read_bytes()
+    status, _, err = run(photo, folder / "masks", "-o", photo / "x.png")
+    assert status == 2 and f"{photo} is a file" in err and photo.read_bytes() == before
+
+
 def test_a_format_that_cannot_hold_the_photo_leaves_nothing_behind(run, folder, photo):
     photo.convert("RGBA").save(folder / "photos/a.png")
     status, _, err = run(folder / "photos/a.png", folder / "masks", "-o", folder / "out.jpg")
