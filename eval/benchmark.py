@@ -62,9 +62,9 @@ def build(name: str) -> torch.nn.Module:
 
 
 def flops(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> int:
-    """FLOP (2 x MAC) of one forward pass of the network; redrawing is none."""
+    """FLOP (2 x MAC) of one forward pass."""
     with FlopCounterMode(display=False) as counter:
-        model(**inputs, **as_drawn(model.config))
+        model(**inputs)
     return counter.get_total_flops()
 
 
@@ -134,7 +134,7 @@ def measure(
     duration = median_seconds(lambda: forward(inputs), device, seconds, least=3)
     rate = max(rate_before, matrix_rate(matrix_side, device, seconds / 4))
     throughput = batch / (median_seconds(lambda: forward(many), device, seconds, least=3) if batch > 1 else duration)
-    count = flops(model, inputs)
+    count = flops(model, {**inputs, **as_drawn(model.config)})
     return {
         "model": name,
         "size": size,

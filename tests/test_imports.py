@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "prepare": {"catalog", "data", "layouts"},
     # Training.
     "training_arguments": {"data", "perceptual"},
-    "validation": {"data", "visualization"},
+    "validation": {"configuration_sgenet", "data", "visualization"},
     "trainer": {
         "configuration_sgenet",
         "data",
@@ -79,6 +79,7 @@ ARROWS: dict[str, set[str]] = {
         "losses",
         "modeling_sgenet",
         "perceptual",
+        "pipeline",
         "segmenters",
         "training_arguments",
     },
