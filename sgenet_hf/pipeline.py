@@ -174,6 +174,11 @@ class Job:
     redrawn_share: float | None
     removed: dict[str, float]
 
+    @property
+    def left_open(self) -> np.ndarray:
+        """The part of the hole for which no prompt speaks, bool (H, W)."""
+        return self.mask if self.prompt is None else self.mask & (self.prompt < 0)
+
 
 @dataclass
 class RegionFill:
@@ -425,10 +430,11 @@ class Inpainter:
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := size_warning(region))]
-        if asked_to_redraw and hole.any() and prompt is not None and (prompt >= 0)[hole].all():
-            notes.append("The semantic prompt speaks for the whole hole, so redrawn_share changes nothing.")
         factors = (noise_strength, guidance_scale, redrawn_share)
-        return Job(photo, hole, strategy, regions, prompt, feather, notes, *factors, removed)
+        job = Job(photo, hole, strategy, regions, prompt, feather, notes, *factors, removed)
+        if asked_to_redraw and hole.any() and not job.left_open.any():
+            notes.append("The semantic prompt speaks for the whole hole, so redrawn_share changes nothing.")
+        return job
 
     def fill(self, jobs: Sequence[Job], batch_size: int = 4) -> list[list[RegionFill]]:
         """Run the network on every region of every job, `batch_size` regions at a time."""
@@ -449,8 +455,7 @@ class Inpainter:
         weights = [fill.weight for fill in fills]
         shown = max(range(len(fills)), key=lambda index: _hole_area(job, index), default=None)
         prompted = job.prompt is not None and bool((job.prompt >= 0)[job.mask].any())
-        left_open = job.mask if job.prompt is None else job.mask & (job.prompt < 0)
-        can_borrow = left_open.any() and not job.mask.all()
+        can_borrow = job.left_open.any() and not job.mask.all()
         return InpaintingResult(
             image=job.photo.image(pixels),
             mask=job.mask,

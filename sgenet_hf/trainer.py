@@ -530,9 +530,8 @@ def classes_of(spec: DatasetSpec) -> dict:
 
 def weights_folder(start: str) -> Path:
     """The model folder itself, that of bundled weights, or the averaged weights of a run's checkpoint."""
-    if start in BUNDLED:
-        return BUNDLED[start]
-    return Path(start) / "averaged" if (Path(start) / "averaged").is_dir() else Path(start)
+    folder = Path(BUNDLED.get(start, start))
+    return folder / "averaged" if (folder / "averaged").is_dir() else folder
 
 
 def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTrainedModel:
@@ -569,8 +568,8 @@ def start_from(start: str, network: type[PreTrainedModel], given: dict) -> PreTr
 def build_discriminator(arguments: Arguments, kind: type[PreTrainedModel]) -> PreTrainedModel:
     """A new discriminator, or the one of the checkpoint to start from."""
     start = arguments.model.initialize_from
-    if start is not None and start not in BUNDLED:
-        folder = Path(start) / "discriminator"
+    if start is not None:
+        folder = Path(BUNDLED.get(start, start)) / "discriminator"
         if folder.is_dir():
             return load_whole(kind, folder)
     options = {"width": arguments.loss.discriminator_width}
