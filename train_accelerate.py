@@ -466,10 +466,18 @@ def save_checkpoint(accelerator: Accelerator, arguments: Arguments, progress: Pr
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        for weights in ("generator", "averaged"):  # either may be what another run starts from
+            copy_licence(arguments, partial / weights)
         os.replace(partial, whole)
         for old in sorted(folder.glob("samples-*[0-9]"))[: -arguments.run.keep_checkpoints]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
+
+
+def copy_licence(arguments: Arguments, weights: Path) -> None:
+    """Puts the terms of the weights that the run began from, if it did, beside what was made of them."""
+    if licence := file_beside(arguments.model.initialize_from or "", "LICENSE"):
+        shutil.copyfile(licence, weights / "LICENSE")
 
 
 def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> None:
@@ -482,8 +490,7 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
         shutil.rmtree(partial, ignore_errors=True)
         trainer.averaged.save_pretrained(partial)
         SGENetImageProcessor().save_pretrained(partial)
-        if licence := file_beside(arguments.model.initialize_from or "", "LICENSE"):
-            shutil.copyfile(licence, partial / "LICENSE")  # terms hold for what is made of the weights
+        copy_licence(arguments, partial)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
         state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"

@@ -21,6 +21,7 @@ import re
 import runpy
 import shutil
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from .averaging import mean_of_networks
+from .catalog import DATASETS
 from .configuration_sgenet import MAX_GUIDANCE_SCALE, MAX_NOISE_STRENGTH, as_drawn
 from .hub import file_beside, network_name, write_bundled_folder
 from .layouts import PREPARABLE
@@ -509,6 +511,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_inpaint_arguments(command("inpaint", inpaint_command, "Fill the hole of a photo, or of a folder's photos."))
 
     prepare = command("prepare", prepare_command, "Turn a published data set into parquet shards.")
+    prepare.formatter_class = argparse.RawDescriptionHelpFormatter
+    prepare.epilog = "what SOURCE holds:\n" + "\n".join(
+        textwrap.fill(f"{name}: {DATASETS[name].layout}", 100, initial_indent="  ", subsequent_indent="    ")
+        for name in PREPARABLE
+    )
     prepare.add_argument("dataset", help=f"one of {', '.join(PREPARABLE)}")
     prepare.add_argument("source", type=Path, help="folder with the published files")
     prepare.add_argument("out", type=Path, help="folder to write; a stopped run goes on where it stopped")

@@ -21,7 +21,9 @@ from sgenet_hf import (
     SGENetImageProcessor,
     SGENetModel,
 )
+from sgenet_hf.catalog import DATASETS
 from sgenet_hf.cli import main
+from sgenet_hf.layouts import PREPARABLE
 from sgenet_hf.masks import evaluation_mask, mask_set_sha256
 from sgenet_hf.thoughts import hole_at
 
@@ -312,6 +314,14 @@ def test_wrong_paths_are_named_before_anything_runs(run, folder, change, message
     paths = {"photo": "photos/a.png", "mask": "masks/a.png", "out": "out.png"} | change
     status, _, err = run(folder / paths["photo"], folder / paths["mask"], "-o", folder / paths["out"])
     assert status == 2 and message in err
+
+
+def test_the_help_of_prepare_says_what_each_folder_must_hold(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name in PREPARABLE:
+        assert f"{name}: {DATASETS[name].layout}" in said
 
 
 def test_wrong_arguments_end_with_status_two(folder, capsys):

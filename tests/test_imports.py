@@ -97,6 +97,7 @@ ARROWS: dict[str, set[str]] = {
     "averaging": {"pipeline"},
     "cli": {
         "averaging",
+        "catalog",
         "configuration_sgenet",
         "data",
         "hub",

@@ -305,7 +305,9 @@ def test_terms_of_the_weights_that_a_run_starts_from_hold_for_its_own(recipe, tm
     assert not (first / "final/LICENSE").exists()
     (first / "final/LICENSE").write_text("For research.")
     main([str(recipe), "--output_dir", str(second), "--total_samples", "4", "--initialize_from", str(first / "final")])
-    assert (second / "final/LICENSE").read_text() == "For research."
+    (checkpoint,) = (second / "checkpoints").iterdir()
+    for weights in (second / "final", checkpoint / "generator", checkpoint / "averaged"):
+        assert (weights / "LICENSE").read_text() == "For research."
 
 
 def test_a_new_run_starts_from_the_bundled_weights_by_their_name(recipe, tmp_path, monkeypatch):
