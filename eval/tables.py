@@ -38,6 +38,7 @@ SCORES = ("hole_psnr", "hole_ssim", "hole_sharpness_ratio", "hole_mean_iou")
 SET_NAMES = ("data", "split", "masks")
 SET_FACTS = ("size", "crops_sha256", "mask_set_sha256", "feature_network_sha256")
 ROW_NAMES = (*SET_NAMES, "domain", "system")
+CORRELATES = 0.4  # a signal that follows the error less than this orders no photos
 
 
 class Scores:
@@ -193,7 +194,7 @@ def with_tables(text: str, root: Path = ROOT) -> str:
 
 def page(template: str, root: Path = ROOT) -> str:
     """A page from its template, with `scores(FILES, **wanted)` (one, or several with commas between them),
-    `record(FILE)` (the file itself) and the filter `percent`.
+    `record(FILE)` (the file itself), `correlates` and the filter `percent`.
 
     Raises:
         jinja2.UndefinedError: If it asks for what a file does not hold.
@@ -204,8 +205,21 @@ def page(template: str, root: Path = ROOT) -> str:
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
     return environment.from_string(template).render(
-        scores=lambda files, **wanted: _scores_of(root, files, **wanted), record=lambda file: _record(root, file)
+        scores=lambda files, **wanted: _scores_of(root, files, **wanted),
+        record=lambda file: _record(root, file),
+        correlates=correlates,
     )
+
+
+def correlates(correlation: float) -> str:
+    """Nothing, where a sentence may say that a signal orders photos: where the correlation is at least `CORRELATES`.
+
+    Raises:
+        ValueError: If it does not; the sentence has to be written anew.
+    """
+    if not correlation >= CORRELATES:
+        raise ValueError(f"A correlation of {correlation:.2f} orders nothing: change the sentence.")
+    return ""
 
 
 def _scores_of(root: Path, files: str, **wanted: str) -> Scores:

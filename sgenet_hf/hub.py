@@ -34,7 +34,7 @@ CHECKPOINT_FILES = (
     "LICENSE",
     "TRAINING.md",
     "evaluation.json",
-    "confidence.json",
+    "confidence*.json",
     "prompts.json",
 )
 SCORES = {  # names in a result file of eval/run.py -> type and name on the card
@@ -322,25 +322,26 @@ def findings_in(folder: Path) -> dict[str, Any]:
     """What result files beside the weights say on the network's confidence and on prompts; {} without them.
 
     Args:
-        folder: May hold `confidence.json` (`figures.json` of `eval/paper_figures.py`) and `prompts.json`
-            (`eval/prompts.py`).
+        folder: May hold `confidence.json` and others that begin so (each a `figures.json` of `eval/paper_figures.py`,
+            for holes of other kinds), and `prompts.json` (`eval/prompts.py`).
 
     Returns:
-        `confidence`: set, and by source of photos the correlations, the L1 of the surest half and the calibration;
-            `expected_error` in them the same for the error that the network expects, if it does.
+        `confidence`: split, and a row for each kind of hole and source of photos: the correlations, the L1 of the
+            surest half and the calibration; `expected_error` in it the same for the error that the network expects, if
+            it does.
         `prompts`: set, segmenter, and by source of photos the shares read as asked.
     """
     found: dict[str, Any] = {}
-    if (file := folder / "confidence.json").is_file():
+    for file in sorted(folder.glob("confidence*.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
-        rows = {}
+        confidence = found.setdefault("confidence", {"split": record["set"]["split"], "rows": []})
         for domain, figure in record["figure_8"].items():
             half = (figure["n"] - 1) // 2  # the surest half of the photos, rounded up
             risks = {name: figure["risk_coverage"][name][half] for name in ("risk", "best_risk", "blind_risk")}
-            rows[domain] = figure | risks | {"calibration": record["calibration"][domain]}
+            row = figure | risks | {"calibration": record["calibration"][domain]}
             if expected := figure.get("expected_error"):
-                rows[domain]["expected_error"] = expected | {"risk": expected["risk_coverage"]["risk"][half]}
-        found["confidence"] = {"set": record["set"], "rows": rows}
+                row["expected_error"] = expected | {"risk": expected["risk_coverage"]["risk"][half]}
+            confidence["rows"].append({"domain": domain, "masks": record["set"]["masks"]} | row)
     if (file := folder / "prompts.json").is_file():
         record = json.loads(file.read_text(encoding="utf-8"))
         found["prompts"] = {"set": record["set"], "segmenter": record["segmenter"], "rows": record["prompts"]}

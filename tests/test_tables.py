@@ -6,7 +6,7 @@ import re
 import jinja2
 import pytest
 
-from eval.tables import PAGES, ROOT, Scores, main, page, with_tables
+from eval.tables import PAGES, ROOT, Scores, correlates, main, page, with_tables
 
 
 RESULTS = [
@@ -71,6 +71,10 @@ def test_sentences_ask_for_their_numbers():
     assert dev.not_behind("ours", ["hole_psnr", "FD-"], "telea") == "", "ahead in one of them"
     with pytest.raises(ValueError, match="telea is behind ours in hole_psnr .*change the sentence"):
         dev.not_behind("telea", ["hole_psnr"], "ours")
+    assert correlates(0.4) == ""
+    for weak in (0.39, float("nan")):
+        with pytest.raises(ValueError, match="orders nothing: change the sentence"):
+            correlates(weak)
     three = Scores(
         [
             {"system": "ours", "hole_psnr": 15.0, "hole_ssim": 0.3, "FD-tiny": 2.0},
