@@ -71,11 +71,12 @@ PREFIX_NAMES = {
     "oracle:": "{} (true labels guide)",
     "ones:": "{} (M = 1)",
     "known:": "{} (M = 1 - mask)",
+    "redrawn:": "{}, redrawn",
 }
 
 
 CONTROLS = ("ones:", "known:")
-ASIDE = (*CONTROLS, "oracle:", "nearest_")
+ASIDE = (*CONTROLS, "oracle:", "nearest_", "redrawn:")
 ABLATION_ROWS = ("basenet", "sgnet", "sgenet")
 
 

@@ -6,9 +6,9 @@
     torchrun --standalone --nproc_per_node 2 -m eval.run ...        # the same numbers from two processes
 
 Systems are classical methods, checkpoints (bundled name, folder or Hub id), or a checkpoint looked at in another way
-(`oracle:`, `ones:`, `known:`, `nearest_predicted:`, see `eval/systems.py`); `NAME=SYSTEM` gives one a name. Data are
-folders written by `sgenet prepare`, Hub ids or `toy:COUNT`; `--masks published` stands for all sets of
-`eval/mask_sets.json`.
+(`oracle:`, `ones:`, `known:`, `nearest_predicted:`, see `eval/systems.py`), or `redrawn:SYSTEM`, any that paints,
+redrawn with the photo's patches; `NAME=SYSTEM` gives one a name. Data are folders written by `sgenet prepare`, Hub ids
+or `toy:COUNT`; `--masks published` stands for all sets of `eval/mask_sets.json`.
 
 Written to `--out`: `result.json` (numbers, 95 % intervals, protocol, hashes, provenance), `result.md` (the table that
 is printed) and `images/*.parquet` with one row per photo. The rows of finished pieces are kept: the same command,

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import yaml
+from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
 from eval.evaluation_set import Sample
 from eval.provenance import weights_sha256
 from sgenet_hf.configuration_sgenet import as_drawn
+from sgenet_hf.patch_synthesis import redraw
 from sgenet_hf.pipeline import load_model
 
 
@@ -165,6 +167,7 @@ CLASSICAL: dict[str, tuple[Callable[[np.ndarray, np.ndarray, np.ndarray], Filled
 PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "scipy": "scipy"}
 # Ways to look at a checkpoint that are not its own: `WAY:CHECKPOINT`.
 WAYS = ("oracle", "ones", "known", "nearest_predicted")
+REDRAWN = "redrawn:"  # may stand before any system that paints
 # Settings that change what a trained network does and not which weights it has, `CHECKPOINT{name: value, ...}`, and
 # the part of the network without which they would change nothing.
 SETTINGS = {
@@ -192,7 +195,8 @@ def load_system(specification: str, device: str = "cpu") -> System:
             `ones:CHECKPOINT` and `known:CHECKPOINT` take M = 1 and M = 1 - mask for its reliability at every scale
             (the same weights, not trained so); `nearest_predicted:CHECKPOINT` carries the labels that it predicts
             outside the hole into the hole, and paints nothing. `CHECKPOINT{tau_reading: max, ...}` changes `SETTINGS`
-            of its configuration (again: the same weights, not trained so). `NAME=...` is what the tables call it.
+            of its configuration (again: the same weights, not trained so). `redrawn:SYSTEM` lays the redrawing of the
+            bundled weights over whatever another system paints. `NAME=...` is what the tables call it.
         device: Where checkpoints run.
 
     Raises:
@@ -202,6 +206,8 @@ def load_system(specification: str, device: str = "cpu") -> System:
     """
     name, equals, rest = specification.partition("=")
     source, settings = split_settings(rest if equals else specification)
+    if source.startswith(REDRAWN):
+        return redrawn_system(name, load_system((rest if equals else specification).removeprefix(REDRAWN), device))
     if source in CLASSICAL:
         fill, needed = CLASSICAL[source]
         try:
@@ -214,6 +220,24 @@ def load_system(specification: str, device: str = "cpu") -> System:
     if colon and way in WAYS:
         return checkpoint_system(name, checkpoint, way, settings, device)
     return checkpoint_system(name, source, "", settings, device)
+
+
+def redrawn_system(name: str, drawn: System) -> System:
+    """A system whose fills are redrawn with the photo's patches, led by its colours and, where it labels, by its
+    classes. A network of ours can do more by `{redrawn_share: 1}`: it has probabilities and a coarser scale's colours.
+    """
+
+    def fill(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
+        filled = drawn.fill(photo, labels, mask)
+        if filled.image is None:
+            raise ValueError(f"{drawn.name} paints nothing that could be redrawn.")
+        image = torch.from_numpy(filled.image.transpose(2, 0, 1).copy()).float() / 127.5 - 1
+        known = np.zeros_like(labels) if filled.labels is None else filled.labels
+        classes = F.one_hot(torch.from_numpy(known).long()).permute(2, 0, 1).float()
+        redrawn = redraw(image, torch.from_numpy(mask).float(), classes).clamp(-1, 1).add(1).mul(127.5).round().byte()
+        return replace(filled, image=np.where(mask[..., None], redrawn.permute(1, 2, 0).numpy(), photo))
+
+    return replace(drawn, name=name, identity=f"{drawn.identity} redrawn", fill=fill)
 
 
 def split_settings(specification: str) -> tuple[str, dict]:

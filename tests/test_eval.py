@@ -14,6 +14,7 @@ from eval import benchmark, figures, run
 from eval.evaluation_set import EvaluationSet, Sample
 from eval.judges import Judges
 from eval.metrics.mean_iou.mean_iou import mean_iou
+from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.plots import COLOURS
 from eval.provenance import provenance, weights_sha256
 from eval.rows import score
@@ -153,6 +154,27 @@ def test_nearest_label_takes_the_nearest_known_label(sample):
     assert np.array_equal(filled[sample.mask], sample.labels[sample.mask])
     void = np.full_like(labels, 255)
     assert (system.fill(sample.photo, void, sample.mask).labels == -1).all()
+
+
+@pytest.mark.parametrize("painter", ["navier_stokes", "network"])
+def test_whatever_paints_can_be_redrawn_with_patches_of_the_photo(painter, checkpoint, sample):
+    pytest.importorskip("cv2", reason="cv2 is not installed")
+    source = str(checkpoint) if painter == "network" else painter
+    photo = sample.emptied(0)
+    drawn, redrawn = (load_system(f"{way}{source}") for way in ("", "redrawn:"))
+    before, after = (system.fill(photo, sample.labels, sample.mask) for system in (drawn, redrawn))
+    assert drawn.identity != redrawn.identity and redrawn.num_labels == drawn.num_labels
+    assert np.array_equal(after.image[~sample.mask], photo[~sample.mask])
+    assert not np.array_equal(after.image, before.image)
+    assert after.labels is None if painter == "navier_stokes" else np.array_equal(after.labels, before.labels)
+    if painter == "navier_stokes":  # has none of the photo's grain
+        assert gradient_sum(after.image, sample.mask) > gradient_sum(before.image, sample.mask)
+
+
+def test_what_paints_nothing_is_not_redrawn(sample):
+    pytest.importorskip("scipy", reason="scipy is not installed")
+    with pytest.raises(ValueError, match="paints nothing"):
+        load_system("redrawn:nearest_label").fill(sample.photo, sample.labels, sample.mask)
 
 
 def test_oracle_goes_as_far_as_the_true_labels_and_not_beyond(checkpoint, sample):
