@@ -6,15 +6,16 @@ the known patch that is most like it, in colour, class and texture, and patches 
 with what came out (Wexler, Shechtman and Irani, Space-Time Completion of Video, PAMI 2007). The search is PatchMatch
 (Barnes et al., SIGGRAPH 2009): what is good for a patch is good, one step on, for its neighbour. Patches that lie side
 by side in the photo are preferred side by side in the hole, and at last each pixel is nearly its best patch's alone:
-the mean of all that cover it is soft. What the network knows better than the patches, how light each part is and of
-what colour, is laid over them.
+the mean of all that cover it is soft. But where patches are flat, as in a sky, one that is lighter than its neighbour
+would end in a line: there their tones are averaged. What the network knows better than the patches, how light each
+part is and of what colour, is laid over them.
 
 A *place* is the number of a patch in its plane, row by row: its top left pixel is (place // columns, place % columns).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -38,6 +39,7 @@ LEAST_TRUST = 0.01  # of the best patch's weight, which every patch has: to its 
 CONTRAST = 1.6  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
 CONTRAST_WINDOW = 3  # pixels a side, in which contrast is measured: the mean loses the finest
 MOST_CONTRAST = 2.5  # times the mean's contrast, that patches are taken to have
+FLAT_PATCH = 0.003  # variance of a patch's lightness up to which its tone is no detail, about seven grey levels
 COLOUR_WINDOW = 9  # pixels a side, of the means that are compared with the network's
 COLOUR_SHARE = 0.7  # of the way towards the network's means
 PAIRS = 2**26  # of patches that are all compared, in about a second: a hole like a grid is left alone at fine levels
@@ -329,17 +331,42 @@ def average(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> tor
 
 
 def decide(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
-    """As `average`, but each pixel is nearly its best patch's alone, and contrast that is still lost is given back."""
-    colours, weights = colours_of(level, sources), weights_of(level, distances) ** DECISIVENESS
-    mean, covered = blend(level, colours, weights)
-    disagreement = blend(level, colours.square(), weights)[0] - mean.square()
-    lost = around_each(torch.where(covered, disagreement.clamp(min=0), 0), CONTRAST_WINDOW).mean(dim=0)
+    """As `average`, but each pixel is nearly its best patch's alone, and contrast that is still lost is given back. Of
+    flat patches the detail alone is so decided."""
+    colours, trust = colours_of(level, sources), weights_of(level, distances)
+    tones, variances = tones_of(level, colours)
+    mean, disagreement, covered = agree(level, colours, trust**DECISIVENESS)
+    detail, detail_disagreement, _ = agree(level, colours - tones, trust**DECISIVENESS)
+    flatness = torch.exp(-blend(level, variances, trust)[0] / FLAT_PATCH)
+    mean = torch.lerp(mean, blend(level, tones, trust)[0] + detail, flatness)
+    disagreement = torch.lerp(disagreement, detail_disagreement, flatness)
     image = torch.where(covered, mean, level.fill)
-    around = around_each(image, CONTRAST_WINDOW)
-    kept = around_each((image - around).square(), CONTRAST_WINDOW).mean(dim=0)
+    # Of the hole alone: a step at its border is no contrast of the patches'.
+    lost = mean_of_these(disagreement, covered, CONTRAST_WINDOW).mean(dim=0)
+    around = mean_of_these(image, covered, CONTRAST_WINDOW)
+    kept = mean_of_these((image - around).square(), covered, CONTRAST_WINDOW).mean(dim=0)
     contrast = (1 + lost / kept.clamp(min=FLAT)).sqrt().clamp(max=MOST_CONTRAST)  # of the patches, times the mean's
     image = around + (1 + CONTRAST * (contrast - 1)) * (image - around)
     return torch.where(covered, image.clamp(-1, 1), level.fill)
+
+
+def tones_of(level: Level, colours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean colour of each patch of (n, 3 * 49) and the variance of its lightness, at all of its pixels."""
+    planes = colours.view(len(colours), 3, PATCH**2)
+    weights = window_weights(colours)
+    weights = weights / weights.sum()
+    tones = (planes * weights).sum(dim=2, keepdim=True)
+    lightness = (planes - tones).mean(dim=1, keepdim=True)
+    variances = (lightness.square() * weights).sum(dim=2, keepdim=True)
+    return tones.expand_as(planes).flatten(1), variances.expand_as(planes).flatten(1)
+
+
+def agree(
+    level: Level, colours: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `blend`, with the variance of what is averaged, (3, h, w), between the two."""
+    mean, covered = blend(level, colours, weights)
+    return mean, (blend(level, colours.square(), weights)[0] - mean.square()).clamp(min=0), covered
 
 
 def colours_of(level: Level, sources: torch.Tensor) -> torch.Tensor:
@@ -370,8 +397,8 @@ def blend(level: Level, values: torch.Tensor, weights: torch.Tensor) -> tuple[to
 
 def recolour(image: torch.Tensor, colours: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
     """Moves the means of the hole's colours in (3, h, w) towards those of `colours`; what is finer stays as it is."""
-    difference = torch.where(hole, colours.clamp(-1, 1) - image, 0)
-    return torch.where(hole, (image + COLOUR_SHARE * smooth(difference, COLOUR_WINDOW)).clamp(-1, 1), image)
+    difference = mean_of_these(colours.clamp(-1, 1) - image, hole, COLOUR_WINDOW, smooth)
+    return torch.where(hole, (image + COLOUR_SHARE * difference).clamp(-1, 1), image)
 
 
 def around_each(planes: torch.Tensor, side: int) -> torch.Tensor:
@@ -382,3 +409,14 @@ def around_each(planes: torch.Tensor, side: int) -> torch.Tensor:
 def smooth(planes: torch.Tensor, side: int) -> torch.Tensor:
     """`around_each` twice: the second pass rounds the first one's kinks."""
     return around_each(around_each(planes, side), side)
+
+
+def mean_of_these(
+    planes: torch.Tensor,
+    these: torch.Tensor,
+    side: int,
+    mean: Callable[[torch.Tensor, int], torch.Tensor] = around_each,
+) -> torch.Tensor:
+    """`mean` of (c, h, w) over the pixels alone that `these` names, (h, w), bool."""
+    share = mean(these.to(planes.dtype)[None], side)
+    return mean(torch.where(these, planes, 0), side) / torch.where(share > 0, share, 1)

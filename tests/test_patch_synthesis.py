@@ -162,7 +162,7 @@ def test_a_hole_of_one_pixel_is_redrawn_wherever_it_is(place):
     hole.zero_()
     hole[place] = 1
     fill = torch.where(hole > 0, 0.1, photo)  # a grey that the photo does not have
-    assert (redraw(fill, hole, classes)[(slice(None), *place)] - 0.1).abs().min() > 0.2
+    assert (redraw(fill, hole, classes)[(slice(None), *place)] - 0.1).abs().min() > 0.1
 
 
 def test_a_hole_at_the_rim_is_redrawn_to_the_last_pixel():
@@ -250,13 +250,45 @@ def test_the_last_average_keeps_the_contrast_of_the_patches(contrast, monkeypatc
     assert torch.equal(decided[~inside], photo[~inside]) and decided.abs().max() <= 1
 
 
+def test_flat_patches_of_other_tones_meet_without_a_line(monkeypatch):
+    grain = 0.01 * torch.randn(128, 128, generator=torch.Generator().manual_seed(2))
+    photo = (grain + 0.2 * (torch.arange(128)[:, None] > 64))[None].repeat(3, 1, 1)
+    hole = torch.zeros(128, 128)
+    hole[30:100, 40:90] = 1
+    fine = pyramid(photo, hole, torch.ones(1, 128, 128), hole)[-1]
+    sources = (
+        torch.where(fine.wanted // fine.columns < 61, 5, 105) * fine.columns + 5
+    )  # darker ones, and lighter below
+    distances = torch.rand(len(sources), generator=torch.Generator().manual_seed(4))
+
+    def steepest(flat: float) -> float:
+        monkeypatch.setattr(patch_synthesis, "FLAT_PATCH", flat)
+        inside = decide(fine, sources, distances)[0, 34:96, 44:86]
+        return float(inside.mean(dim=1).diff().abs().max())
+
+    assert steepest(patch_synthesis.FLAT_PATCH) < 0.5 * steepest(1e-9)
+
+
+def test_a_step_at_the_holes_border_is_not_taken_for_contrast():
+    generator = torch.Generator().manual_seed(2)
+    photo = 0.1 * torch.randn(3, 128, 128, generator=generator)
+    hole = torch.zeros(128, 128)
+    hole[40:80, 40:80] = 1
+    fine = pyramid(photo, hole, torch.ones(1, 128, 128), hole)[-1]
+    fine.patches += 0.3 * patch_synthesis.window_weights(photo).sqrt().repeat(3)  # as if all in there were lighter
+    known = fine.known.nonzero()[:, 0]
+    sources = known[torch.randint(len(known), fine.wanted.shape, generator=generator)]
+    decided = decide(fine, sources, torch.ones(len(sources)))
+    assert abs(decided[:, 40, 40:80].mean() - 0.3) < 0.02
+
+
 def test_coarse_colours_come_from_the_network_and_detail_from_the_patches():
     photo, hole, _ = scene()
     recoloured = recolour(photo, torch.full_like(photo, 0.5), hole > 0)
     inside = hole.expand_as(photo) > 0
     assert torch.equal(recoloured[~inside], photo[~inside])
-    middle = (slice(None), slice(56, 72), slice(56, 72))
-    assert 0.2 < recoloured[middle].mean() - photo[middle].mean() < 0.5  # six tenths of the way, less towards the rim
+    corner = (slice(None), slice(43, 59), slice(43, 59))  # as far as at the rim as in the middle
+    assert 0.6 * 0.5 < recoloured[corner].mean() - photo[corner].mean() < 0.8 * 0.5
     stripes = [(image[0, 56:72, 50] - image[0, 56:72, 54]).abs().mean() for image in (photo, recoloured)]
     torch.testing.assert_close(*stripes, rtol=0.05, atol=0)
 
