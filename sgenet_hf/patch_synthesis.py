@@ -39,9 +39,10 @@ LEAST_TRUST = 0.01  # of the best patch's weight, which every patch has: to its 
 CONTRAST = 1.6  # times the way from the last mean's contrast to its patches': not all that is soft is its fault
 CONTRAST_WINDOW = 3  # pixels a side, in which contrast is measured: the mean loses the finest
 MOST_CONTRAST = 2.5  # times the mean's contrast, that patches are taken to have
-FLAT_PATCH = 0.003  # variance of a patch's lightness up to which its tone is no detail, about seven grey levels
+FLAT_PATCH = 0.003  # variance of a patch's lightness, about seven grey levels, at which flatness has fallen to 1/e
 COLOUR_WINDOW = 9  # pixels a side, of the means that are compared with the network's
 COLOUR_SHARE = 0.7  # of the way towards the network's means
+RIM_SHARE = 0.5  # of such a window that lies in the hole at a straight rim; in thinner holes means count for less
 PAIRS = 2**26  # of patches that are all compared, in about a second: a hole like a grid is left alone at fine levels
 PAIRS_AT_ONCE = 2**23  # of patches compared: 32 MB
 
@@ -326,47 +327,42 @@ def search(
 def average(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
     """The image (3, h, w) that the sources make of the hole: a mean of all that cover a pixel, where those most like
     what they stand for count most."""
-    mean, covered = blend(level, colours_of(level, sources), weights_of(level, distances))
+    mean, covered = blend(level, weights_of(level, distances), colours_of(level, sources))
     return torch.where(covered, mean, level.fill)
 
 
 def decide(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
-    """As `average`, but each pixel is nearly its best patch's alone, and contrast that is still lost is given back. Of
-    flat patches the detail alone is so decided."""
+    """As `average`, but each pixel is nearly its best patch's alone, and contrast that is still lost is given back.
+    Flat patches are taken apart: their detail is so decided, their tone averaged, or tones would meet in a line."""
     colours, trust = colours_of(level, sources), weights_of(level, distances)
-    tones, variances = tones_of(level, colours)
-    mean, disagreement, covered = agree(level, colours, trust**DECISIVENESS)
-    detail, detail_disagreement, _ = agree(level, colours - tones, trust**DECISIVENESS)
-    flatness = torch.exp(-blend(level, variances, trust)[0] / FLAT_PATCH)
-    mean = torch.lerp(mean, blend(level, tones, trust)[0] + detail, flatness)
-    disagreement = torch.lerp(disagreement, detail_disagreement, flatness)
-    image = torch.where(covered, mean, level.fill)
+    tones, variances = tones_of(colours)
+    details = colours - tones
+    tone, variance, _ = blend(level, trust, tones, variances)
+    mean, mean_of_squares, detail, detail_of_squares, covered = blend(
+        level, trust**DECISIVENESS, colours, colours.square(), details, details.square()
+    )
+    flatness = torch.exp(-variance / FLAT_PATCH)
+    disagreement = torch.lerp(mean_of_squares - mean.square(), detail_of_squares - detail.square(), flatness)
+    image = torch.where(covered, torch.lerp(mean, tone + detail, flatness), level.fill)
     # Of the hole alone: a step at its border is no contrast of the patches'.
-    lost = mean_of_these(disagreement, covered, CONTRAST_WINDOW).mean(dim=0)
-    around = mean_of_these(image, covered, CONTRAST_WINDOW)
-    kept = mean_of_these((image - around).square(), covered, CONTRAST_WINDOW).mean(dim=0)
+    around = masked_mean(image, covered, CONTRAST_WINDOW)
+    variances_of_both = torch.cat([disagreement.clamp(min=0), (image - around).square()])
+    lost, kept = masked_mean(variances_of_both, covered, CONTRAST_WINDOW).view(2, 3, *covered.shape).mean(dim=1)
     contrast = (1 + lost / kept.clamp(min=FLAT)).sqrt().clamp(max=MOST_CONTRAST)  # of the patches, times the mean's
     image = around + (1 + CONTRAST * (contrast - 1)) * (image - around)
     return torch.where(covered, image.clamp(-1, 1), level.fill)
 
 
-def tones_of(level: Level, colours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean colour of each patch of (n, 3 * 49) and the variance of its lightness, at all of its pixels."""
+def tones_of(colours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean colour of each patch of (n, 3 * 49), for all of its pixels, and the variance of its lightness there,
+    (n, 49)."""
     planes = colours.view(len(colours), 3, PATCH**2)
     weights = window_weights(colours)
     weights = weights / weights.sum()
     tones = (planes * weights).sum(dim=2, keepdim=True)
-    lightness = (planes - tones).mean(dim=1, keepdim=True)
-    variances = (lightness.square() * weights).sum(dim=2, keepdim=True)
-    return tones.expand_as(planes).flatten(1), variances.expand_as(planes).flatten(1)
-
-
-def agree(
-    level: Level, colours: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As `blend`, with the variance of what is averaged, (3, h, w), between the two."""
-    mean, covered = blend(level, colours, weights)
-    return mean, (blend(level, colours.square(), weights)[0] - mean.square()).clamp(min=0), covered
+    lightness = (planes - tones).mean(dim=1)
+    variances = (lightness.square() * weights).sum(dim=1, keepdim=True)
+    return tones.expand_as(planes).flatten(1), variances.expand_as(lightness)
 
 
 def colours_of(level: Level, sources: torch.Tensor) -> torch.Tensor:
@@ -381,9 +377,9 @@ def weights_of(level: Level, distances: torch.Tensor) -> torch.Tensor:
     return window_weights(level.fill) * trust[:, None]
 
 
-def blend(level: Level, values: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean (3, h, w) of values (n, 3 * 49) that wanted patches have for a pixel, by weights (n, 49), and which
-    pixels that are to be redrawn have any, (h, w)."""
+def blend(level: Level, weights: torch.Tensor, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The means (c, h, w) of values (n, c * 49) that wanted patches have for a pixel, by weights (n, 49), and, last,
+    which pixels that are to be redrawn have any, (h, w)."""
 
     def total(planes: torch.Tensor) -> torch.Tensor:
         everywhere = planes.new_zeros(len(level.patches), planes.shape[1])
@@ -391,13 +387,17 @@ def blend(level: Level, values: torch.Tensor, weights: torch.Tensor) -> tuple[to
         return F.fold(everywhere.T[None], level.fill.shape[1:], PATCH)[0]
 
     weight = total(weights)
-    mean = total(values * weights.repeat(1, 3)) / torch.where(weight > 0, weight, 1)
-    return mean, level.left_open & (weight[0] > 0)
+    means = [
+        total(each * weights.repeat(1, each.shape[1] // PATCH**2)) / torch.where(weight > 0, weight, 1)
+        for each in values
+    ]
+    return *means, level.left_open & (weight[0] > 0)
 
 
 def recolour(image: torch.Tensor, colours: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-    """Moves the means of the hole's colours in (3, h, w) towards those of `colours`; what is finer stays as it is."""
-    difference = mean_of_these(colours.clamp(-1, 1) - image, hole, COLOUR_WINDOW, smooth)
+    """Moves the means of the hole's colours in (3, h, w) towards those of `colours`; what is finer stays as it is, and
+    so does most of a hole of a pixel or two."""
+    difference = masked_mean(colours.clamp(-1, 1) - image, hole, COLOUR_WINDOW, smooth, RIM_SHARE)
     return torch.where(hole, (image + COLOUR_SHARE * difference).clamp(-1, 1), image)
 
 
@@ -411,12 +411,14 @@ def smooth(planes: torch.Tensor, side: int) -> torch.Tensor:
     return around_each(around_each(planes, side), side)
 
 
-def mean_of_these(
+def masked_mean(
     planes: torch.Tensor,
-    these: torch.Tensor,
+    mask: torch.Tensor,
     side: int,
     mean: Callable[[torch.Tensor, int], torch.Tensor] = around_each,
+    least: float = 0.0,
 ) -> torch.Tensor:
-    """`mean` of (c, h, w) over the pixels alone that `these` names, (h, w), bool."""
-    share = mean(these.to(planes.dtype)[None], side)
-    return mean(torch.where(these, planes, 0), side) / torch.where(share > 0, share, 1)
+    """`mean` of (c, h, w) over the pixels of a mask (h, w), bool, alone; as if the share of its window that these take
+    were at least `least`, and what is missing 0."""
+    share = mean(mask.to(planes.dtype)[None], side).clamp(min=least)
+    return mean(torch.where(mask, planes, 0), side) / torch.where(share > 0, share, 1)
