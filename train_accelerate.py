@@ -50,7 +50,7 @@ from sgenet_hf.data import (
 from sgenet_hf.hub import file_beside
 from sgenet_hf.masks import IrregularMaskFiles
 from sgenet_hf.photos import whole_file
-from sgenet_hf.trainer import Progress, Trainer
+from sgenet_hf.trainer import Progress, Trainer, weights_folder
 from sgenet_hf.training_arguments import MEASURED, Arguments, RunArguments, argument_defaults, parse_arguments
 from sgenet_hf.validation import validate
 
@@ -104,6 +104,8 @@ def start(arguments: list[str] | None = None) -> Run:
     set_seed(run.seed)  # the same on all ranks: what differs by rank is drawn from seeds of its own
     resume = find_checkpoint(arguments) if run.resume else None
     open_run_folder(arguments, accelerator, resume)
+    if accelerator.is_main_process:
+        bring_licence(arguments, resume)
 
     train_set, validation_set = load_data(arguments)
     trainer = TRAINERS[arguments.model.system](arguments, accelerator)
@@ -474,10 +476,22 @@ def save_checkpoint(accelerator: Accelerator, arguments: Arguments, progress: Pr
     accelerator.wait_for_everyone()
 
 
+def bring_licence(arguments: Arguments, resume: Path | None) -> None:
+    """Puts the terms of the weights that a run begins from, if it does, into its folder, for all it makes."""
+    terms = Path(arguments.run.output_dir) / "LICENSE"
+    starts = [] if resume is None else [resume / "averaged"]
+    if arguments.model.initialize_from:
+        starts.append(weights_folder(arguments.model.initialize_from))
+    for start in starts:
+        if (resume is None or not terms.exists()) and (found := file_beside(start, "LICENSE")):
+            shutil.copyfile(found, terms)
+
+
 def copy_licence(arguments: Arguments, weights: Path) -> None:
-    """Puts the terms of the weights that the run began from, if it did, beside what was made of them."""
-    if licence := file_beside(arguments.model.initialize_from or "", "LICENSE"):
-        shutil.copyfile(licence, weights / "LICENSE")
+    """Puts the terms that stand in the run's folder, if any do, beside weights that were made in it."""
+    terms = Path(arguments.run.output_dir) / "LICENSE"
+    if terms.exists():
+        shutil.copyfile(terms, weights / "LICENSE")
 
 
 def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> None:

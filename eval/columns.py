@@ -81,7 +81,7 @@ ABLATION_ROWS = ("basenet", "sgnet", "sgenet")
 
 
 def is_aside(system: str) -> bool:
-    """Whether it looks at a checkpoint that has a row of its own in another way, or labels what nobody painted."""
+    """Whether it looks in another way at a system that has a row of its own, or labels what nobody painted."""
     return system.startswith(ASIDE) or "{" in system
 
 

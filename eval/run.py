@@ -5,8 +5,8 @@
         --features google/mobilenet_v2_1.0_224 --out runs/eval
     torchrun --standalone --nproc_per_node 2 -m eval.run ...        # the same numbers from two processes
 
-Systems are classical methods, checkpoints (bundled name, folder or Hub id), or a checkpoint looked at in another way
-(`oracle:`, `ones:`, `known:`, `nearest_predicted:`, see `eval/systems.py`), or `redrawn:SYSTEM`, any that paints,
+Systems are classical methods, checkpoints (bundled name, folder or Hub id), a checkpoint looked at in another way
+(`oracle:`, `ones:`, `known:`, `nearest_predicted:`, see `eval/systems.py`), or `redrawn:SYSTEM`: any that paints,
 redrawn with the photo's patches; `NAME=SYSTEM` gives one a name. Data are folders written by `sgenet prepare`, Hub ids
 or `toy:COUNT`; `--masks published` stands for all sets of `eval/mask_sets.json`.
 

@@ -55,6 +55,7 @@ class System:
         sees_photo: Whether it is shown the photo without a hole. Only `truth` is.
         class_names: Of the labels it gives, if the checkpoint says; another data set's ids would mean something else.
         sees_labels: Whether the true labels guide it.
+        paints: Whether it gives an image.
     """
 
     name: str
@@ -65,6 +66,7 @@ class System:
     sees_photo: bool = False
     class_names: list[str] | None = None
     sees_labels: bool = False
+    paints: bool = True
 
 
 def answer(system: System, sample: Sample) -> Filled:
@@ -167,7 +169,7 @@ CLASSICAL: dict[str, tuple[Callable[[np.ndarray, np.ndarray, np.ndarray], Filled
 PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "scipy": "scipy"}
 # Ways to look at a checkpoint that are not its own: `WAY:CHECKPOINT`.
 WAYS = ("oracle", "ones", "known", "nearest_predicted")
-REDRAWN = "redrawn:"  # may stand before any system that paints
+REDRAWN = "redrawn"  # may stand before any system that paints, with a colon
 # Settings that change what a trained network does and not which weights it has, `CHECKPOINT{name: value, ...}`, and
 # the part of the network without which they would change nothing.
 SETTINGS = {
@@ -195,27 +197,36 @@ def load_system(specification: str, device: str = "cpu") -> System:
             `ones:CHECKPOINT` and `known:CHECKPOINT` take M = 1 and M = 1 - mask for its reliability at every scale
             (the same weights, not trained so); `nearest_predicted:CHECKPOINT` carries the labels that it predicts
             outside the hole into the hole, and paints nothing. `CHECKPOINT{tau_reading: max, ...}` changes `SETTINGS`
-            of its configuration (again: the same weights, not trained so). `redrawn:SYSTEM` lays the redrawing of the
-            bundled weights over whatever another system paints. `NAME=...` is what the tables call it.
+            of its configuration (again: the same weights, not trained so). `redrawn:SYSTEM` redraws whatever any of
+            these paints with the photo's patches; of the bundled weights `street{redrawn_share: 0}`, which are redrawn
+            already. `NAME=...` is what the tables call it.
         device: Where checkpoints run.
 
     Raises:
         ImportError: If a classical method's package is missing.
         OSError: If the checkpoint cannot be found.
-        ValueError: If a checkpoint cannot be looked at in this way.
+        ValueError: If a system cannot be looked at in this way, or the tables would take it for another.
     """
     name, equals, rest = specification.partition("=")
-    source, settings = split_settings(rest if equals else specification)
-    if source.startswith(REDRAWN):
-        return redrawn_system(name, load_system((rest if equals else specification).removeprefix(REDRAWN), device))
+    asked = rest if equals else specification
+    source, settings = split_settings(asked)
+    for way in (*WAYS, REDRAWN):
+        if name.startswith(f"{way}:") and not asked.startswith(f"{way}:"):
+            raise ValueError(
+                f"{name} would be taken for a look at a system that it is not: write {way}: behind the =."
+            )
+    if source.startswith(f"{REDRAWN}:"):
+        return redrawn_system(name, load_system(asked.removeprefix(f"{REDRAWN}:"), device))
     if source in CLASSICAL:
+        if settings:
+            raise ValueError(f"{source} has no settings: leave out {{{', '.join(settings)}}}.")
         fill, needed = CLASSICAL[source]
         try:
             library = importlib.import_module(needed)
         except ImportError as error:
             raise ImportError(f"{source} needs {PACKAGES[needed]}: pip install {PACKAGES[needed]}") from error
         identity = f"{source} {needed} {library.__version__}"
-        return System(name, identity, fill, sees_photo=source == "truth")
+        return System(name, identity, fill, sees_photo=source == "truth", paints=source != "nearest_label")
     way, colon, checkpoint = source.partition(":")
     if colon and way in WAYS:
         return checkpoint_system(name, checkpoint, way, settings, device)
@@ -225,12 +236,15 @@ def load_system(specification: str, device: str = "cpu") -> System:
 def redrawn_system(name: str, drawn: System) -> System:
     """A system whose fills are redrawn with the photo's patches, led by its colours and, where it labels, by its
     classes. A network of ours can do more by `{redrawn_share: 1}`: it has probabilities and a coarser scale's colours.
+
+    Raises:
+        ValueError: If it paints nothing.
     """
+    if not drawn.paints:
+        raise ValueError(f"{drawn.name} paints nothing that could be redrawn.")
 
     def fill(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
         filled = drawn.fill(photo, labels, mask)
-        if filled.image is None:
-            raise ValueError(f"{drawn.name} paints nothing that could be redrawn.")
         image = torch.from_numpy(filled.image.transpose(2, 0, 1).copy()).float() / 127.5 - 1
         known = np.zeros_like(labels) if filled.labels is None else filled.labels
         classes = F.one_hot(torch.from_numpy(known).long()).permute(2, 0, 1).float()
@@ -312,4 +326,5 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
         colors,
         class_names=class_names_of(model.config),
         sees_labels=way == "oracle",
+        paints=way != "nearest_predicted",
     )

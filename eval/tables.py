@@ -194,7 +194,8 @@ def with_tables(text: str, root: Path = ROOT) -> str:
 
 def page(template: str, root: Path = ROOT) -> str:
     """A page from its template, with `scores(FILES, **wanted)` (one, or several with commas between them),
-    `record(FILE)` (the file itself), `correlates` and the filter `percent`.
+    `record(FILE)` (the file itself), `correlates`, `orders_nothing` and the filter
+    `percent`.
 
     Raises:
         jinja2.UndefinedError: If it asks for what a file does not hold.
@@ -208,6 +209,7 @@ def page(template: str, root: Path = ROOT) -> str:
         scores=lambda files, **wanted: _scores_of(root, files, **wanted),
         record=lambda file: _record(root, file),
         correlates=correlates,
+        orders_nothing=orders_nothing,
     )
 
 
@@ -215,10 +217,22 @@ def correlates(correlation: float) -> str:
     """Nothing, where a sentence may say that a signal orders photos: where the correlation is at least `CORRELATES`.
 
     Raises:
-        ValueError: If it does not; the sentence has to be written anew.
+        ValueError: If it is not; the sentence has to be written anew.
     """
     if not correlation >= CORRELATES:
         raise ValueError(f"A correlation of {correlation:.2f} orders nothing: change the sentence.")
+    return ""
+
+
+def orders_nothing(correlation: float) -> str:
+    """Nothing, where a sentence may say that a signal does not order photos: where the correlation is below
+    `CORRELATES`.
+
+    Raises:
+        ValueError: If it is not; the sentence has to be written anew.
+    """
+    if not correlation < CORRELATES:
+        raise ValueError(f"A correlation of {correlation:.2f} orders photos: change the sentence.")
     return ""
 
 

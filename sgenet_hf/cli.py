@@ -513,7 +513,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare = command("prepare", prepare_command, "Turn a published data set into parquet shards.")
     prepare.formatter_class = argparse.RawDescriptionHelpFormatter
     prepare.epilog = "what SOURCE holds:\n" + "\n".join(
-        textwrap.fill(f"{name}: {DATASETS[name].layout}", 100, initial_indent="  ", subsequent_indent="    ")
+        textwrap.fill(f"{name}: {DATASETS[name].layout}", 78, break_on_hyphens=False, subsequent_indent="    ")
         for name in PREPARABLE
     )
     prepare.add_argument("dataset", help=f"one of {', '.join(PREPARABLE)}")

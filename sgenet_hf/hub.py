@@ -326,7 +326,7 @@ def findings_in(folder: Path) -> dict[str, Any]:
             for holes of other kinds), and `prompts.json` (`eval/prompts.py`).
 
     Returns:
-        `confidence`: split, and a row for each kind of hole and source of photos: the correlations, the L1 of the
+        `confidence`: `rows`, one for each list, kind of hole and source of photos: the correlations, the L1 of the
             surest half and the calibration; `expected_error` in it the same for the error that the network expects, if
             it does.
         `prompts`: set, segmenter, and by source of photos the shares read as asked.
@@ -334,14 +334,19 @@ def findings_in(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(folder.glob("confidence*.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
-        confidence = found.setdefault("confidence", {"split": record["set"]["split"], "rows": []})
+        confidence = found.setdefault("confidence", {"weights": record.get("weights_sha256"), "rows": []})
+        if record.get("weights_sha256") != confidence["weights"]:
+            raise ValueError(
+                f"{file} is of other weights than {folder / 'confidence.json'}: make it anew, or remove it."
+            )
         for domain, figure in record["figure_8"].items():
             half = (figure["n"] - 1) // 2  # the surest half of the photos, rounded up
             risks = {name: figure["risk_coverage"][name][half] for name in ("risk", "best_risk", "blind_risk")}
             row = figure | risks | {"calibration": record["calibration"][domain]}
             if expected := figure.get("expected_error"):
                 row["expected_error"] = expected | {"risk": expected["risk_coverage"]["risk"][half]}
-            confidence["rows"].append({"domain": domain, "masks": record["set"]["masks"]} | row)
+            names = {"domain": domain, "split": record["set"]["split"], "masks": record["set"]["masks"]}
+            confidence["rows"].append(names | row)
     if (file := folder / "prompts.json").is_file():
         record = json.loads(file.read_text(encoding="utf-8"))
         found["prompts"] = {"set": record["set"], "segmenter": record["segmenter"], "rows": record["prompts"]}

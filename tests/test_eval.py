@@ -158,7 +158,8 @@ def test_nearest_label_takes_the_nearest_known_label(sample):
 
 @pytest.mark.parametrize("painter", ["navier_stokes", "network"])
 def test_whatever_paints_can_be_redrawn_with_patches_of_the_photo(painter, checkpoint, sample):
-    pytest.importorskip("cv2", reason="cv2 is not installed")
+    if painter == "navier_stokes":
+        pytest.importorskip("cv2", reason="cv2 is not installed")
     source = str(checkpoint) if painter == "network" else painter
     photo = sample.emptied(0)
     drawn, redrawn = (load_system(f"{way}{source}") for way in ("", "redrawn:"))
@@ -171,10 +172,21 @@ def test_whatever_paints_can_be_redrawn_with_patches_of_the_photo(painter, check
         assert gradient_sum(after.image, sample.mask) > gradient_sum(before.image, sample.mask)
 
 
-def test_what_paints_nothing_is_not_redrawn(sample):
+def test_what_paints_nothing_is_not_redrawn(checkpoint):
     pytest.importorskip("scipy", reason="scipy is not installed")
-    with pytest.raises(ValueError, match="paints nothing"):
-        load_system("redrawn:nearest_label").fill(sample.photo, sample.labels, sample.mask)
+    for source in ("nearest_label", f"nearest_predicted:{checkpoint}"):
+        with pytest.raises(ValueError, match="paints nothing"):
+            load_system(f"redrawn:{source}")
+
+
+def test_a_name_does_not_claim_another_look(checkpoint):
+    pytest.importorskip("cv2", reason="cv2 is not installed")
+    for way, source in (("redrawn", "telea"), ("oracle", checkpoint)):
+        with pytest.raises(ValueError, match=f"write {way}: behind the ="):
+            load_system(f"{way}:mine={source}")
+    assert load_system("redrawn:mine=redrawn:telea").name == "redrawn:mine"
+    with pytest.raises(ValueError, match="telea has no settings: leave out {redrawn_share}"):
+        load_system("redrawn:telea{redrawn_share: 0}")
 
 
 def test_oracle_goes_as_far_as_the_true_labels_and_not_beyond(checkpoint, sample):

@@ -219,8 +219,11 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
         "calibration": {"town": calibration, "wood": {}},
     }
     (folder / "confidence.json").write_text(json.dumps(confidence))
-    confidence["set"] = record["set"] | {"masks": "irregular-30-40"}
-    confidence["figure_8"] = {"town": figure | {"spearman": -0.44, "expected_error": expected | {"spearman": 0.83}}}
+    confidence["set"] = {"split": "dev", "masks": "irregular-30-40"}
+    confidence["figure_8"] = {
+        "town": figure | {"spearman": -0.44, "expected_error": expected | {"spearman": 0.83}},
+        "wood": figure | {"spearman": -0.33, "expected_error": None},
+    }
     (folder / "confidence_irregular.json").write_text(json.dumps(confidence))
     share = {"value": 0.523, "interval": None}
     asked = {"sky": {"pixels": 9, "as_asked": share, "anyway": {"value": None, "interval": None}}}
@@ -231,14 +234,23 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     }
     (folder / "prompts.json").write_text(json.dumps(prompts))
     text = (write_hub_folder(folder, tmp_path / "out", REPO_ID, license_file=license_file) / "README.md").read_text()
-    assert "| town | centre-96 | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 | 80.5 % | 90.0 % | 0.095 |" in text
-    unlabelled = "| wood | centre-96 | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 |  | |  |"
+    assert (
+        "| town | report | centre-96 | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 | 80.5 % | 90.0 % | 0.095 |" in text
+    )
+    unlabelled = "| wood | report | centre-96 | 4 | -0.61 | -0.32 | 0.125 / 0.110 / 0.400 |  | |  |"
     assert unlabelled in text
-    assert "| town | centre-96 | 4 | 0.55 | 0.21 | 0.115 / 0.110 / 0.400 | -0.012 |" in text
-    assert "| town | irregular-30-40 | 4 | -0.44 |" in text and "| town | irregular-30-40 | 4 | 0.83 |" in text
+    assert "| town | report | centre-96 | 4 | 0.55 | 0.21 | 0.115 / 0.110 / 0.400 | -0.012 |" in text
+    assert (
+        "| town | dev | irregular-30-40 | 4 | -0.44 |" in text
+        and "| town | dev | irregular-30-40 | 4 | 0.83 |" in text
+    )
     assert "| town | 52.3 % | 52.3 % | 52.3 % |" in text
     assert "| town | 4 | sky | 52.3 % |  |  |" in text and "(`deeplab`)" in text
+    assert "| wood | dev | irregular-30-40 | 4 | -0.33 |" in text and text.count("| wood | dev |") == 1
     assert (tmp_path / "out" / "prompts.json").is_file()
+    (folder / "confidence_other.json").write_text(json.dumps(confidence | {"weights_sha256": "of another network"}))
+    with pytest.raises(ValueError, match="confidence_other.json is of other weights"):
+        write_hub_folder(folder, tmp_path / "mixed", REPO_ID, license_file=license_file)
     plain = write_hub_folder(tiny_checkpoint, tmp_path / "plain", REPO_ID, license_file=license_file) / "README.md"
     assert "confidence mean something" not in plain.read_text()
 

@@ -6,7 +6,7 @@ import re
 import jinja2
 import pytest
 
-from eval.tables import PAGES, ROOT, Scores, correlates, main, page, with_tables
+from eval.tables import PAGES, ROOT, Scores, correlates, main, orders_nothing, page, with_tables
 
 
 RESULTS = [
@@ -75,6 +75,9 @@ def test_sentences_ask_for_their_numbers():
     for weak in (0.39, float("nan")):
         with pytest.raises(ValueError, match="orders nothing: change the sentence"):
             correlates(weak)
+    assert orders_nothing(0.39) == orders_nothing(-0.9) == ""
+    with pytest.raises(ValueError, match="orders photos: change the sentence"):
+        orders_nothing(0.4)
     three = Scores(
         [
             {"system": "ours", "hole_psnr": 15.0, "hole_ssim": 0.3, "FD-tiny": 2.0},

@@ -309,6 +309,14 @@ def test_terms_of_the_weights_that_a_run_starts_from_hold_for_its_own(recipe, tm
     for weights in (second / "final", checkpoint / "generator", checkpoint / "averaged"):
         assert (weights / "LICENSE").read_text() == "For research."
 
+    shutil.rmtree(first)  # what they were made of may be gone
+    shutil.rmtree(second / "final")
+    main([str(recipe), "--output_dir", str(second), "--total_samples", "4", "--resume", "latest"])
+    third = tmp_path / "third"
+    main([str(recipe), "--output_dir", str(third), "--total_samples", "4", "--initialize_from", str(checkpoint)])
+    for weights in (second / "final", third / "final"):
+        assert (weights / "LICENSE").read_text() == "For research."
+
 
 def test_a_new_run_starts_from_the_bundled_weights_by_their_name(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no folder of that name here
