@@ -1,4 +1,4 @@
-"""Fills to look at: one row a photo, one column a system.
+r"""Fills to look at: one row a photo, one column a system.
 
     python -m eval.figures telea street --data PREPARED_FOLDER --split dev --masks centre-96 --limit 24 \
         --segmentation --out ../fills.png

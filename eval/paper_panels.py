@@ -1,4 +1,4 @@
-"""The paper's panels of fills for systems on held-out photos: Fig. 1, 4 / 10, 5, 9 and 11.
+r"""The paper's panels of fills for systems on held-out photos: Fig. 1, 4 / 10, 5, 9 and 11.
 
     python -m eval.paper_panels Base-Net=FOLDER SG-Net=FOLDER SGE-Net=street --data PREPARED_FOLDER --split report \
         --masks centre-96 --segmenter FOLDER --out ../panels

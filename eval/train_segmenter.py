@@ -1,4 +1,4 @@
-"""Trains the segmenter that judges fills in the paper's Tables 4 and 5, in the place of DPN and DeepLab v3+.
+r"""Trains the segmenter that judges fills in the paper's Tables 4 and 5, in the place of DPN and DeepLab v3+.
 
     python -m eval.train_segmenter --backbone google/mobilenet_v2_1.0_224 --data data/street --train-split train \
         --validation-split dev --out runs/segmenter

@@ -525,7 +525,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resize-shorter",
         type=_positive,
         metavar="PIXELS",
-        help="shorter side (default: the paper's)",
+        help="shorter side (default: the paper's, 256 where it has none)",
     )
 
     masks = command("masks", masks_command, "Write an evaluation mask set as PNG files, white = hole.")

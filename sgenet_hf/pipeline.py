@@ -429,7 +429,7 @@ class Inpainter:
             notes.append("The mask is empty: the photo is returned unchanged.")
         elif message := hole_warning(hole, self.processor.max_hole_ratio):
             notes.append(message)
-        notes += [message for region in regions if (message := size_warning(region))]
+        notes += [message for region in regions if (message := size_warning(region, hole))]
         factors = (noise_strength, guidance_scale, redrawn_share)
         job = Job(photo, hole, strategy, regions, prompt, feather, notes, *factors, removed)
         if asked_to_redraw and hole.any() and not job.left_open.any():

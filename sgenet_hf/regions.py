@@ -193,18 +193,26 @@ def feather_weights(hole: np.ndarray, feather: int) -> np.ndarray:
     return np.where(hole, np.float32(1), ramp)
 
 
-def size_warning(region: Region) -> str | None:
-    """Of a hole that had to be shrunk, whose fill is soft, or that the network sees at more than 200 pixels, where it
-    knows little but what lies at the rim."""
+def size_warning(region: Region, hole: np.ndarray) -> str | None:
+    """Of a region that had to be shrunk, whose fill is soft, or in which the hole, (H, W) of the whole photo, is wider
+    than 200 pixels both ways: of its middle the network knows little. Scratches are not, however far they reach."""
     shrinking = region.box.width / region.size[1]
-    seen = min(region.hole.width, region.hole.height) / shrinking
-    if shrinking <= 1 and seen <= WIDE_ABOVE:
-        return None
     size = f"{region.hole.width}x{region.hole.height}"
     if shrinking > 1:
         share = f"{1 / shrinking:.0%} of the photo's resolution"
         return f"A hole of {size} pixels was filled at {share}: expect it to be softer than its surroundings."
-    return f"A hole of {size} pixels is more than this network can oversee: expect a fill that looks made up."
+    if holds_square(hole[region.hole.window], WIDE_ABOVE + 1):
+        return f"A hole of {size} pixels is more than this network can oversee: expect a fill that looks made up."
+    return None
+
+
+def holds_square(hole: np.ndarray, side: int) -> bool:
+    """Whether nine tenths of some square of `side` pixels are hole."""
+    if min(hole.shape) < side:
+        return False
+    sums = np.pad(hole.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    within = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return bool(within.max() >= 0.9 * side**2)
 
 
 def whole_box(mask: np.ndarray) -> Box:

@@ -129,6 +129,7 @@ def test_wins_by_complexity(one_process):
             ["telea", "--data", "toy:2", "--splits", "test"],
             "eval.run: toy has the splits train, dev, report, not 'test'",
         ),
+        (["telea", "--data", "toy:2", "--masks", "center-96"], "eval.run: Unknown mask set 'center-96': use centre-N"),
     ],
 )
 def test_wrong_names_end_in_a_sentence(wrong, message, tmp_path):

@@ -225,6 +225,9 @@ def test_fills_of_large_holes_are_announced(inpainter, rng):
     assert "400x400" in shrunk[0] and "softer" in shrunk[0] and "at 51% of" in shrunk[0]
     whole = inpainter.prepare(photo, box_mask(900, 1000, (100, 100, 500, 500)), strategy="original").warnings
     assert "looks made up" in whole[0]
+    scratch = np.zeros((900, 1000), np.uint8)
+    scratch[100:700, 200:206] = scratch[400:406, 100:900] = 255
+    assert inpainter.prepare(photo, scratch, strategy="original").warnings == []
 
 
 def test_an_enlarged_fill_continues_its_surroundings():
