@@ -44,7 +44,6 @@ from eval.provenance import code_sha256, now, provenance
 from eval.rows import rows_of_unit, score, slug, truth_row
 from eval.scores import Summary, class_ious, distances_of, scores_of
 from eval.systems import CLASSICAL, System, for_classes, load_system
-from sgenet_hf.masks import evaluation_mask
 
 
 def evaluate_set(
@@ -256,7 +255,6 @@ def main(argv: list[str] | None = None) -> int:
                         limit=arguments.limit,
                         mask_files=arguments.mask_files,
                     )
-                    evaluation_mask(masks, arguments.seed, 0, arguments.size, arguments.size)  # is there such a set?
                 facts, lines, entries = evaluate_set(
                     folder, samples, systems, judges, processes, reference, arguments.resamples
                 )

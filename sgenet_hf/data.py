@@ -26,6 +26,7 @@ from .layouts import find_images, read_class_file
 from .masks import (
     IrregularMaskFiles,
     check_mask_mix,
+    check_mask_set,
     counterfactual_prompt,
     evaluation_mask,
     partial_prompt,
@@ -291,6 +292,8 @@ class _SampleMaker:
                 raise ValueError(f"{name} is a strength between 0 and 1, not {getattr(self, name)}.")
         if self.mask_mix is not None:
             check_mask_mix(self.mask_mix)
+        if self.evaluation_mask is not None:
+            check_mask_set(self.evaluation_mask)
 
     def __call__(self, row: Mapping[str, Any], rng: np.random.Generator, index: int) -> dict[str, torch.Tensor]:
         image, label = decode_image(row["image"]).convert("RGB"), row.get("label")

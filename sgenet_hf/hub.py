@@ -332,13 +332,16 @@ def findings_in(folder: Path) -> dict[str, Any]:
         `prompts`: set, segmenter, and by source of photos the shares read as asked.
     """
     found: dict[str, Any] = {}
-    for file in sorted(folder.glob("confidence*.json")):
-        record = json.loads(file.read_text(encoding="utf-8"))
-        confidence = found.setdefault("confidence", {"weights": record.get("weights_sha256"), "rows": []})
-        if record.get("weights_sha256") != confidence["weights"]:
-            raise ValueError(
-                f"{file} is of other weights than {folder / 'confidence.json'}: make it anew, or remove it."
-            )
+    files = sorted(folder.glob("confidence*.json"))
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    if len({record.get("weights_sha256") for record in records}) > 1:
+        all_of_them = ", ".join(file.name for file in files)
+        raise ValueError(
+            f"{all_of_them} in {folder} are not of the same weights: make them anew, or remove those of others."
+        )
+    if records:
+        found["confidence"] = {"rows": []}
+    for record in records:
         for domain, figure in record["figure_8"].items():
             half = (figure["n"] - 1) // 2  # the surest half of the photos, rounded up
             risks = {name: figure["risk_coverage"][name][half] for name in ("risk", "best_risk", "blind_risk")}
@@ -346,7 +349,7 @@ def findings_in(folder: Path) -> dict[str, Any]:
             if expected := figure.get("expected_error"):
                 row["expected_error"] = expected | {"risk": expected["risk_coverage"]["risk"][half]}
             names = {"domain": domain, "split": record["set"]["split"], "masks": record["set"]["masks"]}
-            confidence["rows"].append(names | row)
+            found["confidence"]["rows"].append(names | row)
     if (file := folder / "prompts.json").is_file():
         record = json.loads(file.read_text(encoding="utf-8"))
         found["prompts"] = {"set": record["set"], "segmenter": record["segmenter"], "rows": record["prompts"]}

@@ -42,6 +42,7 @@ MASK_SETS = (
     "free-form",
     *(f"irregular-{round(low * 100)}-{round(high * 100)}" for low, high in HOLE_RATIO_BINS),
 )
+CENTRE = re.compile(r"centre-(\d+)")
 
 
 def centre_mask(height: int, width: int, hole_height: int, hole_width: int | None = None) -> np.ndarray:
@@ -230,6 +231,12 @@ def check_mask_mix(mix: Mapping[str, float]) -> None:
         raise ValueError(f"A mask mix needs weights >= 0 and at least one above 0, not {dict(mix)}.")
 
 
+def check_mask_set(name: str) -> None:
+    """Raises ValueError if there is no evaluation set of this name."""
+    if name not in MASK_SETS and not CENTRE.fullmatch(name):
+        raise ValueError(f"Unknown mask set {name!r}: use centre-N or one of {', '.join(MASK_SETS)}.")
+
+
 def evaluation_mask(
     name: str,
     seed: int,
@@ -247,10 +254,9 @@ def evaluation_mask(
     Raises:
         ValueError: Unknown name.
     """
-    if centre := re.fullmatch(r"centre-(\d+)", name):
+    check_mask_set(name)
+    if centre := CENTRE.fullmatch(name):
         return centre_mask(height, width, int(centre[1]))
-    if name not in MASK_SETS:
-        raise ValueError(f"Unknown mask set {name!r}: use centre-N or one of {', '.join(MASK_SETS)}.")
     rng = np.random.default_rng([seed, index, zlib.crc32(name.encode())])
     if name == "boxes":
         return random_boxes_mask(height, width, rng)

@@ -346,8 +346,8 @@ def decide(level: Level, sources: torch.Tensor, distances: torch.Tensor) -> torc
     image = torch.where(covered, torch.lerp(mean, tone + detail, flatness), level.fill)
     # Of the hole alone: a step at its border is no contrast of the patches'.
     around = masked_mean(image, covered, CONTRAST_WINDOW)
-    variances_of_both = torch.cat([disagreement.clamp(min=0), (image - around).square()])
-    lost, kept = masked_mean(variances_of_both, covered, CONTRAST_WINDOW).view(2, 3, *covered.shape).mean(dim=1)
+    lost = masked_mean(disagreement.clamp(min=0), covered, CONTRAST_WINDOW).mean(dim=0)
+    kept = masked_mean((image - around).square(), covered, CONTRAST_WINDOW).mean(dim=0)
     contrast = (1 + lost / kept.clamp(min=FLAT)).sqrt().clamp(max=MOST_CONTRAST)  # of the patches, times the mean's
     image = around + (1 + CONTRAST * (contrast - 1)) * (image - around)
     return torch.where(covered, image.clamp(-1, 1), level.fill)

@@ -249,7 +249,7 @@ def test_findings_beside_the_weights_come_on_the_card(tiny_checkpoint, license_f
     assert "| wood | dev | irregular-30-40 | 4 | -0.33 |" in text and text.count("| wood | dev |") == 1
     assert (tmp_path / "out" / "prompts.json").is_file()
     (folder / "confidence_other.json").write_text(json.dumps(confidence | {"weights_sha256": "of another network"}))
-    with pytest.raises(ValueError, match="confidence_other.json is of other weights"):
+    with pytest.raises(ValueError, match="confidence_other.json in .* are not of the same weights"):
         write_hub_folder(folder, tmp_path / "mixed", REPO_ID, license_file=license_file)
     plain = write_hub_folder(tiny_checkpoint, tmp_path / "plain", REPO_ID, license_file=license_file) / "README.md"
     assert "confidence mean something" not in plain.read_text()
