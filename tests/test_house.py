@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+MANUALS = ("README.md", "docs/training.md", "docs/evaluation.md", "CONTRIBUTING.md")  # whose commands must exist
+DOCUMENTS = (*MANUALS, "CHANGELOG.md", "eval/results/README.md", "eval/checkpoints/README.md")
 NOT_OURS = (".git", ".venv", ".gradio", "_cache", "__pycache__", ".egg-info", "runs", "data", "outputs")
 TEXT = {".py", ".md", ".txt", ".toml", ".yaml", ".yml", ".json", ".cff", ""}
 
@@ -49,9 +50,9 @@ def blocks(markdown: str, language: str) -> list[str]:
 
 
 def shell_commands() -> list[list[str]]:
-    """Each command of the shell blocks in README and CONTRIBUTING, split into words, without leading VAR=value."""
+    """Each command of the shell blocks in the manuals, split into words, without leading VAR=value."""
     commands = []
-    for name in ("README.md", "CONTRIBUTING.md"):
+    for name in MANUALS:
         for block in blocks((ROOT / name).read_text(encoding="utf-8"), "bash"):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
@@ -109,19 +110,23 @@ def test_the_readme_makes_a_space():
     assert len(values["short_description"]) <= 60
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "eval/results/README.md", "eval/checkpoints/README.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_pictures_lead_somewhere(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
+    file = ROOT / document
+    text = file.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
-    headings = {
-        re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)
-    }
     for target in targets:
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif not target.startswith(("https://", "http://", "mailto:")):
-            assert ((ROOT / document).parent / target.split("#")[0]).exists(), target
+        if not target.startswith(("https://", "http://", "mailto:")):
+            path, _, heading = target.partition("#")
+            there = file.parent / path if path else file
+            assert there.exists(), target
+            assert not heading or heading in headings(there), target
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of a document, as GitHub and the Hub make them."""
+    titles = re.findall(r"^#+ (.*)", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
 
 
 def test_the_commands_of_the_documents_exist(capsys, monkeypatch):
