@@ -39,7 +39,7 @@ from transformers.utils import logging as transformers_logging
 
 from .averaging import mean_of_networks
 from .catalog import DATASETS
-from .configuration_sgenet import MAX_GUIDANCE_SCALE, MAX_NOISE_STRENGTH, as_drawn
+from .configuration_sgenet import as_drawn
 from .hub import file_beside, network_name, write_bundled_folder
 from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
@@ -103,9 +103,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
         dtype=arguments.dtype,
     )
     # What would fail for every photo is said once.
-    inpainter.check_noise_strength(arguments.noise_strength)
-    inpainter.check_guidance_scale(arguments.guidance_scale)
-    inpainter.check_redrawn_share(arguments.redrawn_share)
+    inpainter.check_factors(arguments.noise_strength, arguments.guidance_scale, arguments.redrawn_share)
     if arguments.remove:
         inpainter.class_ids(arguments.remove)
     if (arguments.all_scales or arguments.min_confidence) and not inpainter.classes:
@@ -463,21 +461,6 @@ def _positive(text: str) -> int:
     return number
 
 
-def _factor(highest: int) -> Callable[[str], float]:
-    """A number from 0 to `highest`; argparse adds which option had another."""
-
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= highest:  # nan is not
-            raise argparse.ArgumentTypeError(f"{text} is no number from 0 to {highest}")
-        return value
-
-    return number
-
-
 def _named(text: str) -> tuple[str, str]:
     name, equals, checkpoint = text.partition("=")
     if not (name and equals and checkpoint):
@@ -606,20 +589,20 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--noise-strength",
-        type=_factor(MAX_NOISE_STRENGTH),
+        type=float,
         metavar="FACTOR",
         help="how much texture the fill shows: 0 the smoothest, 1 as in training, at most 2 (default: the "
         "checkpoint's; street: 0.7)",
     )
     parser.add_argument(
         "--guidance-scale",
-        type=_factor(MAX_GUIDANCE_SCALE),
+        type=float,
         metavar="FACTOR",
         help="how far the semantic prompt pulls: 1 as in training, at most 4 (default: the checkpoint's; street: 1.5)",
     )
     parser.add_argument(
         "--redrawn-share",
-        type=_factor(1),
+        type=float,
         metavar="SHARE",
         help="how much of the fill is redrawn with the photo's own patches: 0 the network's own drawing, much "
         "faster, 1 all, between them a mixture of both (default: the checkpoint's; street: 1)",

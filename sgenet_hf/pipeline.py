@@ -395,14 +395,12 @@ class Inpainter:
             raise ValueError(f"Unknown strategy {strategy!r}: use one of {', '.join(STRATEGIES)}.")
         if feather < 0:
             raise ValueError(f"feather is a width in pixels, 0 or more, not {feather}.")
-        self.check_noise_strength(noise_strength)
+        self.check_factors(noise_strength, guidance_scale, redrawn_share)
         if self.has_noise:
             noise_strength = float(self.model.config.noise_strength if noise_strength is None else noise_strength)
-        self.check_guidance_scale(guidance_scale)
         if self.takes_prompts and guidance_scale is None:
             guidance_scale = getattr(self.model.config, "guidance_scale", None)
         guidance_scale = None if guidance_scale is None else float(guidance_scale)
-        self.check_redrawn_share(redrawn_share)
         asked_to_redraw = bool(redrawn_share)
         if self.can_redraw:
             redrawn_share = float(self.model.config.redrawn_share if redrawn_share is None else redrawn_share)
@@ -517,40 +515,42 @@ class Inpainter:
         mask = grow_mask(found, max(2, round(0.01 * max(found.shape))) if grow is None else grow)
         return mask, {self.removable[index]: float((labels == index).mean()) for index in ids}
 
-    def check_noise_strength(self, noise_strength: float | None) -> None:
-        """Judge an option of `prepare`.
+    def check_factors(
+        self,
+        noise_strength: float | None = None,
+        guidance_scale: float | None = None,
+        redrawn_share: float | None = None,
+    ) -> None:
+        """Judge options of `prepare`.
 
         Raises:
-            ValueError: it is no number from 0 to `MAX_NOISE_STRENGTH`, or given to a network without noise.
+            ValueError: one is no number in its range, or given to a network on which it has no effect.
         """
-        if noise_strength is not None and not self.has_noise:
-            raise ValueError("This network makes its texture without noise: leave out noise_strength.")
-        if noise_strength is not None:
-            check_noise_strength(noise_strength)
-
-    def check_guidance_scale(self, guidance_scale: float | None) -> None:
-        """Judge an option of `prepare`.
-
-        Raises:
-            ValueError: it is no number from 0 to `MAX_GUIDANCE_SCALE`, or given to a network that it does not guide.
-        """
-        if guidance_scale is None:
-            return
-        if not self.takes_prompts or "guidance_scale" not in self.inputs:
-            raise ValueError("This network has no scale for its guidance: leave out guidance_scale.")
-        check_guidance_scale(guidance_scale)
-
-    def check_redrawn_share(self, redrawn_share: float | None) -> None:
-        """Judge an option of `prepare`.
-
-        Raises:
-            ValueError: it is no number from 0 to 1, or given to a network whose fills are not redrawn.
-        """
-        if redrawn_share is None:
-            return
-        if not self.can_redraw:
-            raise ValueError("This network's fills cannot be redrawn: leave out redrawn_share.")
-        check_redrawn_share(redrawn_share)
+        guided = self.takes_prompts and "guidance_scale" in self.inputs
+        for value, check, has_effect, refusal in (
+            (
+                noise_strength,
+                check_noise_strength,
+                self.has_noise,
+                "This network makes its texture without noise: leave out noise_strength.",
+            ),
+            (
+                guidance_scale,
+                check_guidance_scale,
+                guided,
+                "This network has no scale for its guidance: leave out guidance_scale.",
+            ),
+            (
+                redrawn_share,
+                check_redrawn_share,
+                self.can_redraw,
+                "This network's fills cannot be redrawn: leave out redrawn_share.",
+            ),
+        ):
+            if value is not None:
+                if not has_effect:
+                    raise ValueError(refusal)
+                check(value)
 
     @property
     def can_redraw(self) -> bool:

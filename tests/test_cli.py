@@ -151,15 +151,19 @@ def test_a_written_segmentation_is_a_semantic_prompt(run, folder, capsys):
     assert run(*arguments, folder / "far.png", *far, 3)[0] == 0
     assert (folder / "far.png").read_bytes() != (folder / "prompted.png").read_bytes()
     for options, message in (
-        ([*far, 9], "argument --guidance-scale: 9 is no number from 0 to 4"),
-        ([*far, "much"], "argument --guidance-scale: much is no number from 0 to 4"),
-        (["--noise-strength", "nan"], "argument --noise-strength: nan is no number from 0 to 2"),
-        (["--redrawn-share", 2], "argument --redrawn-share: 2 is no number from 0 to 1"),
+        ([*far, "much"], "argument --guidance-scale: invalid float value: 'much'"),
         (["--guidance-scale", 3], "name one with --semantic-prompt"),
     ):
         with pytest.raises(SystemExit, match="2"):
             run(*arguments, folder / "never.png", *options)
         assert message in capsys.readouterr().err
+    for options, message in (
+        ([*far, 9], "`guidance_scale` must be a number from 0 to 4, got 9.0"),
+        (["--redrawn-share", 2], "`redrawn_share` must be a number from 0 to 1, got 2.0"),
+        (["--redrawn-share", "nan"], "`redrawn_share` must be a number from 0 to 1, got nan"),
+    ):
+        status, _, err = run(*arguments, folder / "never.png", *options)
+        assert status == 2 and err.startswith(f"sgenet inpaint: {message}")
     prompt[0, 0] = 9
     Image.fromarray(prompt).save(folder / "prompt.png")
     status, _, err = run(*arguments, folder / "never.png", "--semantic-prompt", folder / "prompt.png")
