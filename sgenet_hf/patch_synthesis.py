@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 import torch
@@ -60,6 +60,8 @@ class Level:
         known: Whether a patch has no pixel in the hole, be it left open or not, (places,).
         wanted: Places of the patches that are to be replaced, (n,).
         spacing: Pixels between neighbours in `wanted`, but for the last row and column.
+        box: Rows and columns of the pixels that the wanted patches cover.
+        in_box: Places of the wanted patches in `box` alone, (n,).
     """
 
     fill: torch.Tensor
@@ -69,6 +71,15 @@ class Level:
     known: torch.Tensor
     wanted: torch.Tensor
     spacing: int
+    box: tuple[slice, slice] = field(init=False)
+    in_box: torch.Tensor = field(init=False)
+
+    def __post_init__(self):
+        row, column = self.wanted // self.columns, self.wanted % self.columns
+        top, left = int(row.min()), int(column.min())
+        columns = int(column.max()) - left + 1
+        self.box = slice(top, int(row.max()) + PATCH), slice(left, left + columns + PATCH - 1)
+        self.in_box = (row - top) * columns + column - left
 
     @property
     def rows(self) -> int:
@@ -266,7 +277,7 @@ def search(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Better sources for what `image` shows in the wanted patches, of which `lead` is the network's fill, and how
     unlike they are, both (n,)."""
-    sought = cut(lead * level.fill + (1 - lead) * image)[level.wanted]
+    sought = cut((lead * level.fill + (1 - lead) * image)[(..., *level.box)])[level.in_box]
     traits = level.traits[level.wanted]
     index = torch.full_like(level.known, -1, dtype=torch.long)
     everyone = torch.arange(len(level.wanted), device=index.device)
@@ -301,9 +312,11 @@ def search(
     distances = unlikeness(sources, everyone)
 
     def offer(candidates: torch.Tensor, usable: torch.Tensor) -> None:
-        which = usable.nonzero()[:, 0]
+        which = (usable & (candidates != sources)).nonzero()[:, 0]
+        unlike = unlikeness(candidates[which], which)
+        hopeful = unlike * (1 - COHERENCE) < distances[which]  # the others lose however much they are forgiven
+        which, unlike = which[hopeful], unlike[hopeful]
         candidates = candidates[which]
-        unlike = unlikeness(candidates, which)
         mine = distances[which] * forgiven(sources[which], which)
         better = unlike * forgiven(candidates, which) < mine
         sources[which[better]] = candidates[better]
@@ -381,17 +394,24 @@ def blend(level: Level, weights: torch.Tensor, *values: torch.Tensor) -> tuple[t
     """The means (c, h, w) of values (n, c * 49) that wanted patches have for a pixel, by weights (n, 49), and, last,
     which pixels that are to be redrawn have any, (h, w)."""
 
+    size = level.fill[(0, *level.box)].shape
+
     def total(planes: torch.Tensor) -> torch.Tensor:
-        everywhere = planes.new_zeros(len(level.patches), planes.shape[1])
-        everywhere[level.wanted] = planes
-        return F.fold(everywhere.T[None], level.fill.shape[1:], PATCH)[0]
+        everywhere = planes.new_zeros((size[0] - PATCH + 1) * (size[1] - PATCH + 1), planes.shape[1])
+        everywhere[level.in_box] = planes
+        return F.fold(everywhere.T[None], size, PATCH)[0]
+
+    def in_place(planes: torch.Tensor) -> torch.Tensor:
+        whole = planes.new_zeros(len(planes), *level.fill.shape[1:])
+        whole[(..., *level.box)] = planes
+        return whole
 
     weight = total(weights)
     means = [
-        total(each * weights.repeat(1, each.shape[1] // PATCH**2)) / torch.where(weight > 0, weight, 1)
+        in_place(total(each * weights.repeat(1, each.shape[1] // PATCH**2)) / torch.where(weight > 0, weight, 1))
         for each in values
     ]
-    return *means, level.left_open & (weight[0] > 0)
+    return *means, level.left_open & (in_place(weight)[0] > 0)
 
 
 def recolour(image: torch.Tensor, colours: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
