@@ -450,10 +450,14 @@ def find_checkpoint(arguments: Arguments) -> Path:
         if not (path / "generator" / "config.json").is_file():
             raise FileNotFoundError(f"{path} is not a checkpoint of this script (it lacks generator/config.json).")
         return path
-    found = sorted((Path(arguments.run.output_dir) / "checkpoints").glob("samples-*[0-9]"))
-    if not found:
+    if (latest := latest_checkpoint(arguments)) is None:
         raise FileNotFoundError(f"No checkpoint in {arguments.run.output_dir} to resume; start without --resume.")
-    return found[-1]
+    return latest
+
+
+def latest_checkpoint(arguments: Arguments) -> Path | None:
+    """The newest whole checkpoint of the run folder."""
+    return max((Path(arguments.run.output_dir) / "checkpoints").glob("samples-*[0-9]"), default=None)
 
 
 def save_checkpoint(accelerator: Accelerator, arguments: Arguments, progress: Progress) -> None:
@@ -521,4 +525,9 @@ if __name__ == "__main__":
         if os.environ.get("SGENET_TRACE") == "1":
             raise
         sys.exit(f"train_accelerate.py: {error} (SGENET_TRACE=1 shows where.)")  # before an update nothing is lost
-    train(prepared)
+    try:
+        train(prepared)
+    except KeyboardInterrupt:
+        latest = latest_checkpoint(prepared.arguments)
+        left = "Nothing was saved yet" if latest is None else f"`--resume latest` goes on from {latest.name}"
+        sys.exit(f"train_accelerate.py: stopped. {left}.")

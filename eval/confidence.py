@@ -23,7 +23,7 @@ def correlations(confidence: np.ndarray, error: np.ndarray, texture: np.ndarray)
         ValueError: If there are fewer than three photos.
     """
     if len(confidence) < 3:
-        raise ValueError("A correlation needs at least three photos; raise --limit.")
+        raise ValueError(f"A correlation needs at least three photos, not {len(confidence)}.")
     from scipy.stats import rankdata
 
     plain = _pearson(confidence, error)

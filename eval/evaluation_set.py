@@ -49,6 +49,14 @@ def spread(length: int, count: int) -> list[int]:
     return [int(place) for place in np.linspace(0, length - 1, min(count, length)).round()]
 
 
+def class_names_of_data(data: str) -> list[str] | None:
+    """The classes of a data set by id, None if it does not name them: it can be scored all the same."""
+    try:
+        return list(dataset_spec(data).classes)
+    except (OSError, ValueError):
+        return None
+
+
 class EvaluationSet(Sequence[Sample]):
     """A split under a mask set.
 
@@ -80,10 +88,7 @@ class EvaluationSet(Sequence[Sample]):
         # A folder goes by its name: where it lies on this machine is nobody's business.
         self.data = Path(data).resolve().name if Path(data).is_dir() else data
         self.split, self.masks, self.size, self.seed = split, masks, size, seed
-        try:
-            self.class_names: list[str] | None = list(dataset_spec(data).classes)
-        except (OSError, ValueError):  # a data set that does not name its classes can still be scored
-            self.class_names = None
+        self.class_names = class_names_of_data(data)
         self._samples = InpaintingDataset(
             rows.select(order),
             size=size,

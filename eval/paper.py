@@ -19,13 +19,17 @@ import argparse
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from transformers import AutoConfig
 
 from eval import paper_figures, paper_panels, paper_tables, run
 from eval.columns import is_aside, is_variant
+from eval.evaluation_set import class_names_of_data
 from eval.front import draw_fronts
 from eval.processes import Processes
-from eval.systems import CLASSICAL, WAYS
+from eval.systems import CLASSICAL, LABEL_WAYS, WAYS, class_names_of, same_classes
 
 
 FILLS = ("telea", "navier_stokes", "biharmonic")
@@ -44,12 +48,13 @@ VARIANTS = (
 )
 
 
-def systems_of(folder: Path, variants: bool) -> list[str]:
+def systems_of(folder: Path, variants: bool, data: Sequence[str]) -> list[str]:
     """Specifications for `eval.run`: classical fills, the checkpoints of a folder, and other looks at them.
 
     Args:
         folder: Of model folders.
         variants: Whether to look at them in other ways too.
+        data: What they are scored on. Where its classes are others, there are no looks that need its labels.
 
     Raises:
         SystemExit: If there is no checkpoint.
@@ -61,7 +66,10 @@ def systems_of(folder: Path, variants: bool) -> list[str]:
     systems = [*installed, "nearest_label", *(f"{name}={path}" for name, path in checkpoints.items())]
     if variants and REFERENCE in checkpoints:
         path = checkpoints[REFERENCE]
-        systems += [f"{way}:{REFERENCE}={way}:{path}" for way in WAYS]
+        own = class_names_of(AutoConfig.from_pretrained(path))
+        shared = all(same_classes(own, class_names_of_data(each)) for each in data)
+        ways = [way for way in WAYS if shared or way not in LABEL_WAYS]
+        systems += [f"{way}:{REFERENCE}={way}:{path}" for way in ways]
         systems += [f"{REFERENCE}{settings}={path}{settings}" for settings in VARIANTS]
     return systems
 
@@ -103,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     """Scores all systems, then makes tables and figures."""
     arguments = parse_arguments(argv)
     out = arguments.out
-    systems = [*systems_of(arguments.checkpoints, not arguments.no_variants), *arguments.also]
+    systems = [*systems_of(arguments.checkpoints, not arguments.no_variants, arguments.data), *arguments.also]
     same = ["--size", str(arguments.size), "--seed", str(arguments.seed), "--device", arguments.device]
     if arguments.limit is not None:
         same += ["--limit", str(arguments.limit)]

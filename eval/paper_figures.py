@@ -13,6 +13,7 @@ passed on must not enter the project: choose `--out` outside of it.
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
     samples = samples_of(arguments)
+    photos = Counter(samples.names[index]["group"].split("/")[0] for index in samples.indices)
+    if scarce := [f"{count} of {domain}" for domain, count in photos.items() if count < 3]:
+        raise SystemExit(
+            f"eval.paper_figures: {samples.data} {samples.split} has {', '.join(scarce)}, but correlations need three "
+            "photos: take a split with more, a larger --limit, or more toy scenes (toy:16)."
+        )
     shown = spread(len(samples), arguments.shown)
     rows, grid = [], []
     for position, sample in enumerate(tqdm(samples, desc="figures", unit="photo")):

@@ -38,7 +38,7 @@ from eval.metrics.l1.l1 import l1
 from eval.provenance import now, provenance
 from eval.run import load_systems, reference_of
 from eval.segmenter import SegmenterJudge
-from eval.systems import Filled, System, answer, load_system
+from eval.systems import Filled, System, answer, for_classes, load_system, same_classes
 from sgenet_hf.visualization import colour_labels, legend
 
 
@@ -217,16 +217,18 @@ def figures_from(
         failed: Photos of Fig. 11, worst first; none if the reference paints nothing.
         scores: The reference's scores of them.
         roles: From `roles_of`.
-        oracle: The guided system under the true labels, None if no system is guided.
+        oracle: The guided system under the true labels, None if no system is guided, or by other classes.
         labels: How segmentations are made and drawn.
     """
     figures, left_out = {}, {}
     paints = bool(fill_cells(shown[0].answers))
     guided = guided_of(roles)
-    if guided is None or oracle is None:
+    if guided is None:
         left_out["figure_1"] = "no system is named SGE-Net or SG-Net"
     elif not labels.are_known:
         left_out["figure_1"] = "the photos have no true labels that could guide a network"
+    elif oracle is None:
+        left_out["figure_1"] = f"the classes of {guided} are not those of the photos' true labels"
     else:
         looks = [shown[place] for place in spread(len(shown), PHOTOS_OF_FIGURE_1)]
         figures["figure_1"] = Figure(looks, [beside_oracle(look, guided, oracle, labels.palette) for look in looks])
@@ -303,7 +305,13 @@ def main(argv: list[str] | None = None) -> int:
     judges = load_judges([], None, None, arguments.segmenter, arguments.device)
     samples = samples_of(arguments)
     facts = samples.fingerprint()
+    try:
+        systems = [for_classes(system, facts["class_names"]) for system in systems]
+    except ValueError as error:
+        raise SystemExit(f"eval.paper_panels: {error}") from error
     labels = labels_for(systems, facts, judges.segmenter)
+    if oracle is not None and not same_classes(oracle.class_names, facts["class_names"]):
+        oracle = None
     shown = spread(len(samples), arguments.shown)
     rows, looks, failed = look_at_all(samples, systems, reference, shown, arguments.worst)
     figures, left_out = figures_from(

@@ -70,10 +70,11 @@ def evaluate_set(
         Fingerprint of the set, one result for each system and domain, and the split by complexity.
     """
     facts = processes.from_first(samples.fingerprint() if processes.is_first else None)
-    adapted = [for_classes(system, facts["class_names"]) for system in systems]
+    with said_in_a_sentence():
+        adapted = [for_classes(system, facts["class_names"]) for system in systems]
     foreign = [system.name for system, same in zip(systems, adapted, strict=True) if same is not system]
     if foreign and processes.is_first:
-        said = "their classes are not the data's, so their labels are not scored."
+        said = "labels are not scored, the network's classes are not the data's."
         print(f"{', '.join(foreign)} on {samples.data}: {said}", file=sys.stderr)
     systems = adapted
     # A network may predict a class that this split does not hold: that must count as wrong, not vanish.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import yaml
+from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
@@ -92,14 +93,14 @@ def for_classes(system: System, class_names: list[str] | None) -> System:
     """The system as a data set of these classes may use it: if its own classes are others, without its labels.
 
     Raises:
-        ValueError: If the true labels were to guide a network that knows others.
+        ValueError: If nothing is left of it then: true labels were to guide it, or labels are all that it makes.
     """
-    if None in (system.class_names, class_names) or system.class_names == class_names:
+    if same_classes(system.class_names, class_names):
         return system
-    if system.sees_labels:
+    if system.sees_labels or not system.paints:
         raise ValueError(
             f"{system.name}: the classes of the data ({', '.join(class_names)}) are not the network's "
-            f"({', '.join(system.class_names)}), so its labels cannot guide it. Leave this system out."
+            f"({', '.join(system.class_names)}), so their labels cannot be told apart. Leave this system out."
         )
     return replace(
         system,
@@ -107,6 +108,11 @@ def for_classes(system: System, class_names: list[str] | None) -> System:
         identity=f"{system.identity} without labels",
         num_labels=None,
     )
+
+
+def same_classes(names: list[str] | None, others: list[str] | None) -> bool:
+    """Whether labels mean the same by two lists of classes, as far as both are known."""
+    return None in (names, others) or names == others
 
 
 def truth(photo: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Filled:
@@ -168,7 +174,8 @@ CLASSICAL: dict[str, tuple[Callable[[np.ndarray, np.ndarray, np.ndarray], Filled
 }
 PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "scipy": "scipy"}
 # Ways to look at a checkpoint that are not its own: `WAY:CHECKPOINT`.
-WAYS = ("oracle", "ones", "known", "nearest_predicted")
+LABEL_WAYS = ("oracle", "nearest_predicted")  # these need data of the network's own classes
+WAYS = (*LABEL_WAYS, "ones", "known")
 REDRAWN = "redrawn"  # may stand before any system that paints, with a colon
 # Settings that change what a trained network does and not which weights it has, `CHECKPOINT{name: value, ...}`, and
 # the part of the network without which they would change nothing.
@@ -264,13 +271,17 @@ def with_settings(model: torch.nn.Module, settings: dict) -> torch.nn.Module:
     """The same weights under other `SETTINGS`.
 
     Raises:
-        ValueError: If a setting is none of them, or would change nothing in the network.
+        ValueError: If a setting is none of them, has no such value, or would change nothing in the network.
     """
     known = [setting for setting, part in SETTINGS.items() if getattr(model.config, part, None)]
     if unknown := sorted(set(settings) - set(known)):
         choices = f"choose among {', '.join(known)}" if known else "it has no such settings"
         raise ValueError(f"{', '.join(unknown)} cannot be set on this checkpoint: {choices}.")
-    other = type(model)(type(model.config)(**{**model.config.to_dict(), **settings}))
+    try:
+        config = type(model.config)(**{**model.config.to_dict(), **settings})
+    except StrictDataclassError as error:
+        raise ValueError(str(error.__cause__ or error)) from error
+    other = type(model)(config)
     other.load_state_dict(model.state_dict())
     return other.to(next(model.parameters()).device).eval()
 

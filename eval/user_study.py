@@ -34,6 +34,7 @@ from eval.votes import VOTES_FILE, preference_table, preferences, read_votes
 
 
 STUDY_FILE = "study.json"
+PAPERS_PHOTOS = 80  # in the study behind Table 2
 IDENTITY = ("seed", "systems", "photos")  # what votes depend on
 
 
@@ -107,7 +108,8 @@ def prepare(arguments: argparse.Namespace, command: list[str]) -> None:
     if len(set(names)) < len(names) or len(names) < 2:
         raise ValueError(f"A study compares two systems or more, each with a name of its own; these are {names}.")
     samples = EvaluationSet(arguments.data, arguments.split, arguments.masks, size=arguments.size, seed=arguments.seed)
-    draw_photos(samples, arguments.count, arguments.seed)
+    count = min(PAPERS_PHOTOS, len(samples)) if arguments.count is None else arguments.count
+    draw_photos(samples, count, arguments.seed)
     code = code_sha256()
     record = {
         "seed": arguments.seed,
@@ -226,7 +228,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     first.add_argument("--data", required=True, help="prepared folder, Hub id or toy:COUNT")
     first.add_argument("--split", default="report")
     first.add_argument("--masks", default="centre-96", help="mask set")
-    first.add_argument("--count", type=int, default=80, help="photos, drawn at random (the paper: 80)")
+    first.add_argument(
+        "--count",
+        type=int,
+        help=f"photos, drawn at random (default: {PAPERS_PHOTOS}, as in the paper, or all if fewer)",
+    )
     first.add_argument("--size", type=int, default=256, help="shorter side and side of the centre crop, in pixels")
     first.add_argument("--seed", type=int, default=0, help="seed of the draw, the orders and random mask sets")
     first.add_argument("--device", default="cpu", help="where the networks run")

@@ -111,6 +111,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
             f"{arguments.model} names no classes, so it has no confidence and no scales to show: leave out "
             "--all-scales and --min-confidence."
         )
+    if not 0 <= arguments.min_confidence <= 1:
+        raise ValueError(f"--min-confidence is a share: 0 to 1, not {arguments.min_confidence:g}.")
     if arguments.max_expected_error is not None and arguments.max_expected_error < 0:
         raise ValueError("--max-expected-error is a difference of colours: 0 or more, of 255.")
     if arguments.max_expected_error is not None and not getattr(inpainter.model.config, "error_estimation", False):
@@ -133,7 +135,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                 if result.expected_error is not None:
                     verdict += f"  expected error {result.expected_error:.1f} of 255"
                 found = ", ".join(f"{name} {share:.2%}" for name, share in result.removed.items())
-                hole = f"hole {result.mask.mean():.2%}" + (f" (found: {found})" if found else "")
+                hole = f"hole {result.mask.mean():.2%}" + (f" (found, before it grew: {found})" if found else "")
                 tqdm.write(f"{task.out}  {result.strategy}  {hole}  {verdict}")
                 if result.score is not None and result.score < arguments.min_confidence:
                     doubtful.append((result.score, task.out))
@@ -200,9 +202,12 @@ def masks_command(arguments: argparse.Namespace) -> int:
 
 
 def info_command(arguments: argparse.Namespace) -> int:
-    """`sgenet info`: what a checkpoint is, and what it costs to run."""
+    """`sgenet info`: what a checkpoint is, and what it costs to run; or its classes alone."""
     model = load_model(arguments.checkpoint, device="cpu")
     config: Any = model.config
+    if arguments.classes:
+        print("\n".join(name for _, name in sorted(config.id2label.items())))
+        return ALL_WELL
     of_the_paper = isinstance(model, SGENetModel)
     facts = {
         "network": network_name(config) if of_the_paper else type(model).__name__.removesuffix("Model"),
@@ -380,7 +385,7 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
 
     Raises:
         FileNotFoundError: an input is not there, or a folder holds no photos.
-        ValueError: OUT is a file for a folder of photos, or of a format that cannot be written.
+        ValueError: OUT is a file, or named like one, for a folder of photos, or of a format that cannot be written.
     """
     for path in (arguments.photo, arguments.mask, arguments.semantic_prompt):
         if path is not None and not path.exists():
@@ -390,7 +395,8 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
     elif not (photos := _photos_in(arguments.photo)):
         raise FileNotFoundError(f"No photos ({', '.join(PHOTO_SUFFIXES)}) in {arguments.photo}.")
     to_folder = arguments.photo.is_dir() or arguments.out.is_dir() or not arguments.out.suffix
-    if arguments.photo.is_dir() and arguments.out.is_file():
+    looks_like_photo = arguments.out.suffix.lower() in PHOTO_SUFFIXES and not arguments.out.is_dir()
+    if arguments.photo.is_dir() and (arguments.out.is_file() or looks_like_photo):
         raise ValueError(f"{arguments.photo} is a folder and {arguments.out} a file: name a folder with -o.")
     if file := next((parent for parent in arguments.out.parents if parent.is_file()), None):
         raise ValueError(f"{file} is a file, so {arguments.out} cannot be in it: name another place with -o.")
@@ -522,6 +528,9 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", info_command, "Say what a checkpoint is and what it costs to run.")
     info.add_argument(
         "checkpoint", nargs="?", default="street", help="bundled name, folder or Hub id (default street)"
+    )
+    info.add_argument(
+        "--classes", action="store_true", help="print the names of its classes alone, a line each: a classes.txt"
     )
 
     average = command("average", average_command, "Write the mean of several networks of one kind.")

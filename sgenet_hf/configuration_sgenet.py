@@ -51,7 +51,7 @@ def as_drawn(config: PreTrainedConfig) -> dict[str, float]:
 
 
 def _check_factor(name: str, value: object, highest: int) -> None:
-    if not isinstance(value, Real) or not 0 <= value <= highest:  # nan is not
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= highest:  # nan is not
         raise ValueError(f"`{name}` must be a number from 0 to {highest}, got {value!r}.")
 
 

@@ -198,8 +198,8 @@ def load_labels(source: Any, num_labels: int) -> np.ndarray:
         with _opened(source, "semantic prompt") as (image, name, _):
             if image.mode not in ("P", "L"):
                 raise PhotoError(
-                    f"{name}: a semantic prompt holds class ids in a palette or grey 8-bit image, not {image.mode} "
-                    "colours. Save it with one value per class, 255 where the network is free."
+                    f"{name}: a semantic prompt holds class ids in a palette or grey 8-bit image; this one's mode is "
+                    f"{image.mode}. Save it with one value per class, 255 where the network is free."
                 )
             upright = ImageOps.exif_transpose(image)
             labels = np.asarray(upright)

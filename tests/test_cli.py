@@ -175,7 +175,7 @@ def test_remove_by_name(run, folder, tiny_checkpoint, photo):
     name = network.classes[int(network.segment(photo).labels[40, 48])]
     status, out, _ = run(folder / "photos/a.png", "--remove", f"{name.lower()},", "-o", folder / "out.png")
     expected = network(photo, remove=[name])
-    assert status == 0 and f"(found: {name} {expected.removed[name]:.2%})" in out
+    assert status == 0 and f"(found, before it grew: {name} {expected.removed[name]:.2%})" in out
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "out.png")), np.asarray(expected.image))
     status, _, err = run(folder / "photos/a.png", "--remove", "unicorn", "-o", folder / "never.png")
     assert status == 2 and "unicorn" in err and "LABEL_0" in err
@@ -242,9 +242,16 @@ def test_two_masks_of_one_stem_are_ambiguous(run, folder, mask):
     assert status == 1 and "a.bmp, a.png" in err
 
 
+def test_a_folder_is_not_written_into_a_photo(run, folder):
+    status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "out.png")
+    assert status == 2 and "out.png a file: name a folder with -o" in err and not (folder / "out.png").exists()
+
+
 def test_doubtful_fills_are_listed(run, folder):
+    status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "never", "--min-confidence", 7)
+    assert status == 2 and "--min-confidence is a share: 0 to 1, not 7" in err and not (folder / "never").exists()
     arguments = [folder / "photos", folder / "masks", "-o", folder / "out", "--min-confidence"]
-    out = run(*arguments, 1.01)[1]
+    out = run(*arguments, 1)[1]
     listed = out.split("to be looked at:")[1].split()
     assert [name for name in listed if name.endswith(("png", "jpg"))] and len(listed) == 6
     assert (
@@ -373,6 +380,8 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
     assert main(["info", str(tiny_checkpoint)]) == 0
     said, aside = capsys.readouterr()
     assert aside == ""
+    assert main(["info", "--classes"]) == 0
+    assert capsys.readouterr().out.split("\n")[:2] == ["sky", "building"]
     parameters = sgenet_hf.load_model(tiny_checkpoint, device="cpu").num_parameters()
     for expected in (
         "SGE-Net",

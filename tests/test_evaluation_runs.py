@@ -129,6 +129,7 @@ def test_wins_by_complexity(one_process):
             ["telea", "--data", "toy:2", "--splits", "test"],
             "eval.run: toy has the splits train, dev, report, not 'test'",
         ),
+        (["street{noise_strength: 5}", "--data", "toy:2"], "eval.run: `noise_strength` must be a number from 0 to 2"),
         (["telea", "--data", "toy:2", "--masks", "center-96"], "eval.run: Unknown mask set 'center-96': use centre-N"),
     ],
 )
@@ -246,12 +247,13 @@ def test_labels_of_other_classes_are_not_scored(tmp_path, capsys):
     options = ["--data", "toy:4", "--splits", "train", "--masks", "centre-24", "--size", "64", "--resamples", "0"]
     names = [f"{name}={tmp_path / name}" for name in ("foreign", "own")]
     assert run.main([*names, *options, "--out", str(tmp_path / "out")]) == 0
-    assert "foreign on toy:4: their classes are not the data's" in capsys.readouterr().err
+    assert "foreign on toy:4: labels are not scored, the network's classes are not" in capsys.readouterr().err
     rows = {row["system"]: row for row in json.loads((tmp_path / "out/result.json").read_text())["results"]}
     assert rows["foreign"]["psnr"] > 0 and rows["foreign"].get("hole_mean_iou") is None
     assert rows["own"]["hole_mean_iou"] is not None
-    with pytest.raises(ValueError, match="its labels cannot guide it"):
-        run.main([f"oracle:{tmp_path / 'foreign'}", *options, "--out", str(tmp_path / "oracle")])
+    for way in ("oracle", "nearest_predicted"):
+        with pytest.raises(SystemExit, match="labels cannot be told apart. Leave this system out"):
+            run.main([f"{way}:{tmp_path / 'foreign'}", *options, "--out", str(tmp_path / way)])
 
 
 def test_nearest_predicted_label_never_sees_true_ones(checkpoint):

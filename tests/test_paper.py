@@ -89,6 +89,18 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path):
         paper.main(["--checkpoints", str(tmp_path), "--data", "toy:2", "--out", str(tmp_path / "out")])
 
 
+def test_data_of_other_classes_leave_out_what_needs_its_labels(tmp_path):
+    names = dict(enumerate(reversed(DATASETS["toy"].classes)))
+    SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=names)).save_pretrained(tmp_path / "sgenet")
+    ways = {system.partition(":")[0] for system in paper.systems_of(tmp_path, True, ["toy:2"])}
+    assert {"ones", "known"} <= ways and not {"oracle", "nearest_predicted"} & ways
+    names = dict(enumerate(DATASETS["toy"].classes))
+    SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=names)).save_pretrained(tmp_path / "sgenet")
+    assert {"oracle", "nearest_predicted"} <= {
+        system.partition(":")[0] for system in paper.systems_of(tmp_path, True, ["toy:2"])
+    }
+
+
 def test_settings_change_what_a_checkpoint_does_and_not_its_weights(checkpoints):
     source = str(checkpoints / "sgenet")
     plain, other = load_system(source), load_system(f"all={source}{{tau_proportions: [0, 0, 0, 0, 0]}}")

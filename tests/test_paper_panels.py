@@ -154,6 +154,16 @@ def test_what_cannot_be_drawn_is_left_out_and_named(checkpoints, tmp_path, capsy
     assert record["left_out"]["figure_11"] == "the reference paints nothing"
 
 
+def test_labels_of_other_classes_guide_nothing_and_are_not_drawn(tmp_path):
+    names = dict(enumerate(reversed(TOY.classes)))
+    SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=names)).save_pretrained(tmp_path / "foreign")
+    record = draw(tmp_path / "out", [f"SGE-Net={tmp_path / 'foreign'}"])
+    assert set(record["figures"]) == {"figure_4_10", "figure_11"}
+    assert record["left_out"]["figure_1"] == "the classes of SGE-Net are not those of the photos' true labels"
+    with pytest.raises(SystemExit, match="labels cannot be told apart"):
+        draw(tmp_path / "labels", ["telea", f"nearest_predicted:{tmp_path / 'foreign'}"])
+
+
 def test_the_split_is_not_kept_in_memory(samples):
     """Answers are kept for the photos that figures show, and the reference fills no photo twice on the way."""
     calls = []

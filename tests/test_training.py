@@ -110,6 +110,19 @@ def first_moments(checkpoint: Path, name: str) -> list[torch.Tensor]:
     return [values["exp_avg"] for _, values in sorted(state.items())]
 
 
+def test_an_interrupted_run_says_where_it_would_go_on(recipe, tmp_path):
+    process = start(1, recipe, tmp_path / "run", "--total_samples", "100000", "--save_every_samples", "4")
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("run/checkpoints/samples-*[0-9]")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in text
+    newest = sorted(tmp_path.glob("run/checkpoints/samples-*[0-9]"))[-1].name
+    assert f"train_accelerate.py: stopped. `--resume latest` goes on from {newest}." in text
+
+
 def test_a_run_killed_in_an_epoch_and_resumed_equals_an_unbroken_one(recipe, tmp_path):
     """Two processes; epochs of 24 samples, checkpoints after 12, 24 and 36: the kill comes in the middle of one."""
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"

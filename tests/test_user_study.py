@@ -213,6 +213,14 @@ def test_photos_are_drawn_by_the_seed():
     assert len(set(drawn(0))) == 5
 
 
+def test_a_set_with_fewer_photos_than_the_papers_study_is_shown_whole(tmp_path):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    toy = ["--data", "toy:12", "--split", "dev", "--masks", "centre-24", "--size", "64", "--out", str(tmp_path)]
+    assert user_study.main(["prepare", "telea", "navier_stokes", *toy]) == 0
+    photos = json.loads((tmp_path / "study.json").read_text())["photos"]
+    assert len(photos) == len(user_study.EvaluationSet("toy:12", "dev", "centre-24", size=64))
+
+
 def test_what_cannot_be_a_study_is_refused_in_a_line(checkpoints, prepared, tmp_path, page):
     toy = ["--data", "toy:12", "--split", "train", "--masks", "centre-24", "--size", "64", "--out", str(tmp_path)]
     for arguments, message in (
