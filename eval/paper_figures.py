@@ -5,7 +5,8 @@
 Written: `figures.json` (Fig. 6: share of unreliable pixels and gain in confidence per scale; Fig. 8: correlations and
 the risk-coverage curve of each domain, with one row a photo, of the confidence and, where the network estimates it, of
 the expected error; calibration of the segmentation in the hole), `figure_6_7.png` (a few photos, spread evenly: image,
-segmentation, confidence and unreliable pixels, white, at every scale) and `figure_8.png` (confidence against error).
+segmentation, confidence and unreliable pixels, white, at every scale) and `figure_8.png` (error against confidence; in
+`figure_8_expected_error.png` against the expected one).
 One kind of hole at a time: across sizes the correlation would be that of the sizes. Pictures of photos that may not be
 passed on must not enter the project: choose `--out` outside of it.
 """
@@ -175,6 +176,9 @@ def main(argv: list[str] | None = None) -> int:
     write_picture(
         arguments.out / "figure_8.png", scatter(dots, "mean confidence in the hole", "L1 in the hole", x_range=(0, 1))
     )
+    if model.config.error_estimation:
+        dots = {domain: [(row["expected_error"], row["hole_l1"]) for row in own] for domain, own in domains.items()}
+        write_picture(arguments.out / "figure_8_expected_error.png", scatter(dots, "expected error", "L1 in the hole"))
     print(
         json.dumps(
             {

@@ -121,4 +121,5 @@ def test_figures_are_drawn(evaluates, tmp_path):
     assert all((figure["expected_error"] is not None) is evaluates for figure in record["figure_8"].values())
     assert Image.open(out / "figure_6_7.png").width >= 7 * 32
     assert Image.open(out / "figure_8.png").getcolors(maxcolors=100000) is not None
+    assert (out / "figure_8_expected_error.png").exists() is evaluates
     assert not list(out.glob("*.partial"))
