@@ -518,16 +518,25 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
     accelerator.end_training()
 
 
+def how_to_go_on(run: Run | None) -> str:
+    """What becomes of a run that was interrupted, for people; None if it had not begun."""
+    if run is None:
+        return "Nothing was trained yet."
+    if run.arguments.data.streaming:
+        return "A stream cannot be resumed; `checkpoints` of its folder has the networks that were saved."
+    latest = latest_checkpoint(run.arguments)
+    return "Nothing was saved yet." if latest is None else f"`--resume latest` goes on from {latest.name}."
+
+
 if __name__ == "__main__":
+    prepared = None
     try:
         prepared = start()
-    except (ValueError, OSError) as error:
-        if os.environ.get("SGENET_TRACE") == "1":
-            raise
-        sys.exit(f"train_accelerate.py: {error} (SGENET_TRACE=1 shows where.)")  # before an update nothing is lost
-    try:
         train(prepared)
     except KeyboardInterrupt:
-        latest = latest_checkpoint(prepared.arguments)
-        left = "Nothing was saved yet" if latest is None else f"`--resume latest` goes on from {latest.name}"
-        sys.exit(f"train_accelerate.py: stopped. {left}.")
+        print(f"train_accelerate.py: stopped. {how_to_go_on(prepared)}", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError) as error:  # before an update nothing is lost
+        if prepared is not None or os.environ.get("SGENET_TRACE") == "1":
+            raise
+        sys.exit(f"train_accelerate.py: {error} (SGENET_TRACE=1 shows where.)")

@@ -67,8 +67,11 @@ def systems_of(folder: Path, variants: bool, data: Sequence[str]) -> list[str]:
     if variants and REFERENCE in checkpoints:
         path = checkpoints[REFERENCE]
         own = class_names_of(AutoConfig.from_pretrained(path))
-        shared = all(same_classes(own, class_names_of_data(each)) for each in data)
-        ways = [way for way in WAYS if shared or way not in LABEL_WAYS]
+        foreign = [each for each in data if not same_classes(own, class_names_of_data(each))]
+        if foreign and Processes().is_first:
+            looks = " and ".join(f"{way}:{REFERENCE}" for way in LABEL_WAYS)
+            print(f"{looks} are left out: {', '.join(foreign)} has other classes than the network.", file=sys.stderr)
+        ways = [way for way in WAYS if not foreign or way not in LABEL_WAYS]
         systems += [f"{way}:{REFERENCE}={way}:{path}" for way in ways]
         systems += [f"{REFERENCE}{settings}={path}{settings}" for settings in VARIANTS]
     return systems
@@ -139,7 +142,10 @@ def main(argv: list[str] | None = None) -> int:
         place = Path(folder).name.replace(":", "-")
         if has_reference:
             checkpoint = str(arguments.checkpoints / REFERENCE)
-            paper_figures.main([checkpoint, *look, "--out", str(out / "figures" / place)])
+            try:
+                paper_figures.main([checkpoint, *look, "--out", str(out / "figures" / place)])
+            except paper_figures.TooFewPhotosError as error:
+                print(f"Figures 6 to 8 are left out: {error}", file=sys.stderr)
         paper_panels.main([*painted, *look, *judged, "--out", str(out / "panels" / place)])
     return 0
 

@@ -14,7 +14,6 @@ passed on must not enter the project: choose `--out` outside of it.
 import argparse
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from eval.metrics.l1.l1 import l1
 from eval.metrics.sharpness_ratio.sharpness_ratio import gradient_sum
 from eval.plots import scatter
 from eval.provenance import now, provenance, weights_sha256
-from eval.systems import class_names_of
+from eval.systems import class_names_of, same_classes
 from sgenet_hf import SGENetModel
 from sgenet_hf.pipeline import load_model, mean_in_hole
 from sgenet_hf.visualization import class_palette, colour_labels, confidence_heat_map, draw_reliability, panel
@@ -73,7 +72,7 @@ def look(
             pictures[3].append(draw_reliability(reliability))
     filled = np.where(sample.mask[..., None], as_picture(output.composite[0]), sample.photo)
     labelled = sample.mask & (sample.labels != 255)
-    if None not in (own_names := class_names_of(model.config), class_names) and own_names != class_names:
+    if not same_classes(class_names_of(model.config), class_names):
         labelled[:] = False
     finest = output.at_scale(0)
     right = finest.logits[0].argmax(dim=0).cpu().numpy() == sample.labels
@@ -90,6 +89,10 @@ def look(
 def as_picture(image: torch.Tensor) -> np.ndarray:
     """float (3, H, W) in [-1, 1] -> uint8 (H, W, 3)."""
     return image.float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+class TooFewPhotosError(SystemExit):
+    """A set of which Fig. 8 cannot be made; its message is for people."""
 
 
 def by_domain(rows: list[dict]) -> dict[str, list[dict]]:
@@ -140,11 +143,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
     samples = samples_of(arguments)
-    photos = Counter(samples.names[index]["group"].split("/")[0] for index in samples.indices)
-    if scarce := [f"{count} of {domain}" for domain, count in photos.items() if count < 3]:
-        raise SystemExit(
-            f"eval.paper_figures: {samples.data} {samples.split} has {', '.join(scarce)}, but correlations need three "
-            "photos: take a split with more, a larger --limit, or more toy scenes (toy:16)."
+    photos = by_domain([samples.names[index] for index in samples.indices])
+    if scarce := [f"{len(own)} photos of {domain}" for domain, own in photos.items() if len(own) < 3]:
+        raise TooFewPhotosError(
+            f"eval.paper_figures: {samples.data} {samples.split} has {', '.join(scarce)}, but correlations need "
+            "three: take a split with more, a larger --limit, or of drawn scenes toy:16."
         )
     shown = spread(len(samples), arguments.shown)
     rows, grid = [], []

@@ -100,7 +100,7 @@ def for_classes(system: System, class_names: list[str] | None) -> System:
     if system.sees_labels or not system.paints:
         raise ValueError(
             f"{system.name}: the classes of the data ({', '.join(class_names)}) are not the network's "
-            f"({', '.join(system.class_names)}), so their labels cannot be told apart. Leave this system out."
+            f"({', '.join(system.class_names)}), so their labels cannot be compared. Leave this system out."
         )
     return replace(
         system,

@@ -143,15 +143,20 @@ class Scores:
         Raises:
             ValueError: If it is not; the sentence has to be written anew.
         """
+        leading = self.leading(system, scores, others)
+        if len(leading) < least:
+            found = ", ".join(leading) or "nothing"
+            raise ValueError(f"{system} is ahead in {found} with {self.wanted}: change the sentence.")
+        return ""
+
+    def leading(self, system: str, scores: Sequence[str], others: Sequence[str]) -> list[str]:
+        """Those of the scores in which a system is ahead of all others."""
         leading = []
         for score in scores:
             column, value = self._score(system, score)
             if all(column.loss(value) < column.loss(self._score(other, score)[1]) for other in others):
                 leading.append(score)
-        if len(leading) < least:
-            found = ", ".join(leading) or "nothing"
-            raise ValueError(f"{system} is ahead in {found} with {self.wanted}: change the sentence.")
-        return ""
+        return leading
 
     def over_seeds(self, systems: str, score: str) -> str:
         """Mean of several runs, with the lowest and the highest."""

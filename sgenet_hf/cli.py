@@ -206,6 +206,8 @@ def info_command(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.checkpoint, device="cpu")
     config: Any = model.config
     if arguments.classes:
+        if not config.id2label:
+            raise ValueError(f"{arguments.checkpoint} names no classes.")
         print("\n".join(name for _, name in sorted(config.id2label.items())))
         return ALL_WELL
     of_the_paper = isinstance(model, SGENetModel)

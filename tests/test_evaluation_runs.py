@@ -252,7 +252,7 @@ def test_labels_of_other_classes_are_not_scored(tmp_path, capsys):
     assert rows["foreign"]["psnr"] > 0 and rows["foreign"].get("hole_mean_iou") is None
     assert rows["own"]["hole_mean_iou"] is not None
     for way in ("oracle", "nearest_predicted"):
-        with pytest.raises(SystemExit, match="labels cannot be told apart. Leave this system out"):
+        with pytest.raises(SystemExit, match="labels cannot be compared. Leave this system out"):
             run.main([f"{way}:{tmp_path / 'foreign'}", *options, "--out", str(tmp_path / way)])
 
 

@@ -95,7 +95,7 @@ def test_the_expected_error_is_judged_beside_the_confidence():
 
 
 def test_too_few_photos_are_said_before_any_is_filled(tiny_checkpoint, tmp_path):
-    with pytest.raises(SystemExit, match="toy:4 train has 2 of toy, but correlations need three photos"):
+    with pytest.raises(SystemExit, match="toy:4 train has 2 photos of toy, but correlations need three"):
         few = ["--data", "toy:4", "--split", "train", "--limit", "2"]
         main([str(tiny_checkpoint), *few, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

@@ -160,7 +160,7 @@ def test_labels_of_other_classes_guide_nothing_and_are_not_drawn(tmp_path):
     record = draw(tmp_path / "out", [f"SGE-Net={tmp_path / 'foreign'}"])
     assert set(record["figures"]) == {"figure_4_10", "figure_11"}
     assert record["left_out"]["figure_1"] == "the classes of SGE-Net are not those of the photos' true labels"
-    with pytest.raises(SystemExit, match="labels cannot be told apart"):
+    with pytest.raises(SystemExit, match="labels cannot be compared"):
         draw(tmp_path / "labels", ["telea", f"nearest_predicted:{tmp_path / 'foreign'}"])
 
 

@@ -5,9 +5,12 @@ import torch
 
 from sgenet_hf import patch_synthesis
 from sgenet_hf.patch_synthesis import (
+    COHERENCE,
     PATCH,
     average,
+    blend,
     carry_on,
+    cut,
     decide,
     inherit,
     nearest,
@@ -214,6 +217,90 @@ def test_the_search_finds_what_comparing_everything_finds(monkeypatch):
     best, before = unlikeness(nearest(fine)), unlikeness(anywhere)
     assert (best <= distances + 1e-3).all() and (distances <= before + 1e-3).all()
     assert distances.mean() < best.mean() + 0.2 * (before.mean() - best.mean())
+
+
+def test_what_is_done_within_the_box_of_the_wanted_patches_is_what_the_whole_plane_gives():
+    photo, hole, classes = scene(90, 120)
+    hole[70:, 100:] = 1  # two holes, one of them in the corner
+    for level in pyramid(drawn_badly(photo, hole), hole, classes, hole):
+        assert torch.equal(cut(level.fill[(..., *level.box)])[level.in_box], cut(level.fill)[level.wanted])
+        random = torch.Generator().manual_seed(1)
+        weights = torch.rand(len(level.wanted), PATCH**2, generator=random)
+        colours = torch.rand(len(level.wanted), 3 * PATCH**2, generator=random)
+        total, count = torch.zeros(level.fill.shape), torch.zeros(level.fill.shape[1:])
+        for place, weight, colour in zip(level.wanted, weights, colours, strict=True):
+            row, column = int(place) // level.columns, int(place) % level.columns
+            there = (..., slice(row, row + PATCH), slice(column, column + PATCH))
+            total[there] += (colour.view(3, -1) * weight).view(3, PATCH, PATCH)
+            count[there] += weight.view(PATCH, PATCH)
+        mean, covered = blend(level, weights, colours)
+        assert torch.equal(covered, level.left_open & (count > 0))
+        torch.testing.assert_close(mean[:, covered], (total / count)[:, covered])
+
+
+def test_the_search_passes_over_nothing_that_would_win():
+    """Candidates that lose however much they are forgiven are not looked at further; it ends as without that."""
+    photo, hole, classes = scene(96, 96)
+    level = pyramid(drawn_badly(photo, hole), hole, classes, hole)[-1]
+    start = patch_synthesis.anywhere(level, torch.Generator().manual_seed(2))
+    sources, distances = search(level, level.fill, 0.5, start, torch.Generator().manual_seed(3))
+    expected, expected_distances = searched_without_shortcuts(level, start, torch.Generator().manual_seed(3))
+    assert torch.equal(sources, expected) and torch.equal(distances, expected_distances)
+    assert (sources != start).float().mean() > 0.5
+
+
+def searched_without_shortcuts(level, sources, generator):
+    """`search` of a level's own fill, one patch after another in Python, each candidate weighed whole."""
+    sought, sources = cut(level.fill), sources.clone()
+    number = {int(place): index for index, place in enumerate(level.wanted)}
+
+    def unlike(index, candidate):
+        place = int(level.wanted[index])
+        colours = (level.patches[candidate] - sought[place])[None].square().sum(dim=1)
+        return (colours + (level.traits[candidate] - level.traits[place])[None].square().sum(dim=1))[0]
+
+    def around(index, step):
+        row, column = divmod(int(level.wanted[index]), level.columns)
+        for down, across in ((0, step), (0, -step), (step, 0), (-step, 0)):
+            inside = 0 <= row + down < level.rows and 0 <= column + across < level.columns
+            yield down, across, number.get((row + down) * level.columns + column + across) if inside else None
+
+    def forgiven(index, candidate, sources):
+        agreeing = sum(
+            there is not None and int(sources[there]) == candidate + down * level.columns + across
+            for down, across, there in around(index, level.spacing)
+        )
+        return 1 - COHERENCE * torch.tensor(float(agreeing)) / 4
+
+    distances = torch.stack([unlike(index, int(source)) for index, source in enumerate(sources)])
+
+    def offer(candidates):
+        before, changes = sources.clone(), []
+        for index, candidate in enumerate(candidates):
+            if candidate is not None and level.known[candidate]:
+                found = unlike(index, candidate)
+                mine = distances[index] * forgiven(index, int(before[index]), before)
+                if found * forgiven(index, candidate, before) < mine:
+                    changes.append((index, candidate, found))
+        for index, candidate, found in changes:
+            sources[index], distances[index] = candidate, found
+
+    def moved(place, down, across):
+        row, column = divmod(int(place), level.columns)
+        row, column = row + int(down), column + int(across)
+        return row * level.columns + column if 0 <= row < level.rows and 0 <= column < level.columns else None
+
+    for _ in range(2):
+        for step in (4, 2, 1):
+            for direction in range(4):
+                neighbours = [list(around(index, step * level.spacing))[direction] for index in range(len(sources))]
+                offer([None if j is None else moved(sources[j], -down, -across) for down, across, j in neighbours])
+        radius = max(level.rows, level.columns) / 2
+        while radius >= 1:
+            away = ((torch.rand(2, len(sources), generator=generator) * 2 - 1) * radius).round().long()
+            offer([moved(place, *away[:, index]) for index, place in enumerate(sources)])
+            radius /= 2
+    return sources, distances
 
 
 def test_a_patch_is_wanted_where_it_touches_the_hole_and_known_where_it_does_not():

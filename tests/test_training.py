@@ -39,7 +39,17 @@ from sgenet_hf.trainer import (
 )
 from sgenet_hf.training_arguments import RunArguments, parse_arguments
 from sgenet_hf.validation import validate
-from train_accelerate import EpochBatches, Waiting, compare_processes, endless, load_data, main, make_loader
+from train_accelerate import (
+    EpochBatches,
+    Run,
+    Waiting,
+    compare_processes,
+    endless,
+    how_to_go_on,
+    load_data,
+    main,
+    make_loader,
+)
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,9 +128,21 @@ def test_an_interrupted_run_says_where_it_would_go_on(recipe, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and "Traceback" not in text
+    assert process.returncode == 130 and "Traceback" not in text
     newest = sorted(tmp_path.glob("run/checkpoints/samples-*[0-9]"))[-1].name
     assert f"train_accelerate.py: stopped. `--resume latest` goes on from {newest}." in text
+
+
+def test_an_interrupted_run_promises_no_more_than_there_is(recipe, tmp_path):
+    arguments = [str(recipe), "--output_dir", str(tmp_path / "run")]
+    assert how_to_go_on(None) == "Nothing was trained yet."
+    begun = Run(parse_arguments(arguments), None, None, None, None, None)
+    assert how_to_go_on(begun) == "Nothing was saved yet."
+    (tmp_path / "run/checkpoints/samples-000000012").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/samples-000000024.partial").mkdir()
+    assert how_to_go_on(begun) == "`--resume latest` goes on from samples-000000012."
+    stream = Run(parse_arguments([*arguments, "--streaming", "true"]), None, None, None, None, None)
+    assert "cannot be resumed" in how_to_go_on(stream)
 
 
 def test_a_run_killed_in_an_epoch_and_resumed_equals_an_unbroken_one(recipe, tmp_path):
