@@ -99,7 +99,13 @@ def start(processes: int, recipe: Path, out: Path, *options: str) -> subprocess.
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """A shell's background jobs, and what these start, would ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(processes: int, recipe: Path, out: Path, *options: str) -> str:
