@@ -52,7 +52,7 @@ COLOUR_SCALE = 2  # its image, enlarged, is nearer to the truth than the finest,
 GRAIN = 3  # pixels: details that the network draws alone
 MAX_SOURCES = 2**14  # known cells to choose from, all those of 512x512 pixels; more are thinned
 PAIRS_AT_ONCE = 2**23  # of hole and known cells: a few times 32 MB
-FACTORS = {
+FACTORS = {  # options of a forward pass, and what judges them
     "noise_strength": check_noise_strength,
     "guidance_scale": check_guidance_scale,
     "redrawn_share": check_redrawn_share,

@@ -33,7 +33,6 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .baseline_edgeconnect import EdgeConnectModel
 from .baseline_gatedconv import GatedConvModel
 from .baseline_spgnet import SPGNetModel
-from .configuration_sgenet import check_guidance_scale, check_noise_strength, check_redrawn_share
 from .image_processing_sgenet import (
     SGENetImageProcessor,
     fit_mask,
@@ -43,7 +42,7 @@ from .image_processing_sgenet import (
     shrink_without_leak,
 )
 from .masks import grow_mask
-from .modeling_sgenet import ATTENTION_SCALE, ERROR_SCALE, SGENetModel, scale_size
+from .modeling_sgenet import ATTENTION_SCALE, ERROR_SCALE, FACTORS, SGENetModel, scale_size
 from .photos import Photo, SizeError, load_labels, load_mask, load_photo
 from .regions import (
     Box,
@@ -527,30 +526,15 @@ class Inpainter:
             ValueError: one is no number in its range, or given to a network on which it has no effect.
         """
         guided = self.takes_prompts and "guidance_scale" in self.inputs
-        for value, check, has_effect, refusal in (
-            (
-                noise_strength,
-                check_noise_strength,
-                self.has_noise,
-                "This network makes its texture without noise: leave out noise_strength.",
-            ),
-            (
-                guidance_scale,
-                check_guidance_scale,
-                guided,
-                "This network has no scale for its guidance: leave out guidance_scale.",
-            ),
-            (
-                redrawn_share,
-                check_redrawn_share,
-                self.can_redraw,
-                "This network's fills cannot be redrawn: leave out redrawn_share.",
-            ),
+        for name, value, has_effect, why_not in (
+            ("noise_strength", noise_strength, self.has_noise, "makes its texture without noise"),
+            ("guidance_scale", guidance_scale, guided, "has no scale for its guidance"),
+            ("redrawn_share", redrawn_share, self.can_redraw, "does not redraw its fills"),
         ):
             if value is not None:
                 if not has_effect:
-                    raise ValueError(refusal)
-                check(value)
+                    raise ValueError(f"This network {why_not}: leave out {name}.")
+                FACTORS[name](value)
 
     @property
     def can_redraw(self) -> bool:
