@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from eval.evaluation_set import Sample, add_set_options, samples_of
 from eval.files import write_picture
-from eval.systems import Filled, System, answer, load_system
+from eval.run import said_in_a_sentence
+from eval.systems import Filled, System, answer, for_classes, load_system
 from sgenet_hf.visualization import class_palette, colour_labels, panel
 
 
@@ -89,8 +90,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Draws the page and writes it."""
     arguments = parse_arguments(argv)
-    systems = [load_system(specification, arguments.device) for specification in arguments.systems]
-    samples = samples_of(arguments)
+    with said_in_a_sentence("eval.figures"):
+        samples = samples_of(arguments)
+        loaded = [load_system(specification, arguments.device) for specification in arguments.systems]
+        systems = [for_classes(system, samples.class_names) for system in loaded]
     palette = None
     if arguments.segmentation:
         palette = common_palette(systems, samples.fingerprint()["num_labels"])

@@ -36,7 +36,7 @@ from eval.files import write_picture, write_whole
 from eval.judges import load_judges
 from eval.metrics.l1.l1 import l1
 from eval.provenance import now, provenance
-from eval.run import load_systems, reference_of
+from eval.run import load_systems, reference_of, said_in_a_sentence
 from eval.segmenter import SegmenterJudge
 from eval.systems import Filled, System, answer, for_classes, load_system, same_classes
 from sgenet_hf.visualization import colour_labels, legend
@@ -293,7 +293,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Looks at every photo, draws what the systems allow, and writes down which photos stand where."""
     arguments = parse_arguments(argv)
-    systems = load_systems(arguments.systems, arguments.device)
+    with said_in_a_sentence("eval.paper_panels"):
+        systems = load_systems(arguments.systems, arguments.device)
     names = [system.name for system in systems]
     roles = roles_of(names)
     # With classical company only, Fig. 11 shows the failures of the first.
@@ -305,10 +306,8 @@ def main(argv: list[str] | None = None) -> int:
     judges = load_judges([], None, None, arguments.segmenter, arguments.device)
     samples = samples_of(arguments)
     facts = samples.fingerprint()
-    try:
+    with said_in_a_sentence("eval.paper_panels"):
         systems = [for_classes(system, facts["class_names"]) for system in systems]
-    except ValueError as error:
-        raise SystemExit(f"eval.paper_panels: {error}") from error
     labels = labels_for(systems, facts, judges.segmenter)
     if oracle is not None and not same_classes(oracle.class_names, facts["class_names"]):
         oracle = None

@@ -197,12 +197,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def said_in_a_sentence() -> Iterator[None]:
+def said_in_a_sentence(command: str = "eval.run") -> Iterator[None]:
     """A name or a folder that cannot be used ends the command with its message, without a traceback."""
     try:
         yield
     except (OSError, ValueError) as error:
-        raise SystemExit(f"eval.run: {error}") from error
+        raise SystemExit(f"{command}: {error}") from error
 
 
 def load_systems(specifications: Iterable[str], device: str) -> list[System]:

@@ -107,6 +107,7 @@ def for_classes(system: System, class_names: list[str] | None) -> System:
         fill=lambda photo, labels, mask: replace(system.fill(photo, labels, mask), labels=None),
         identity=f"{system.identity} without labels",
         num_labels=None,
+        label_colors=None,
     )
 
 

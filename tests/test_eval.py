@@ -20,6 +20,7 @@ from eval.provenance import provenance, weights_sha256
 from eval.rows import score
 from eval.systems import Filled, System, load_system
 from sgenet_hf import SGENetConfig, SGENetModel
+from sgenet_hf.catalog import DATASETS
 
 
 TOY_CLASSES = 7
@@ -245,6 +246,16 @@ def test_figure_shows_every_photo_and_system(checkpoint, tmp_path):
     assert with_labels[0] >= plain[0] + 2 * 64
     assert figures.main([*arguments, "--blocks", "2"]) == 0
     assert Image.open(out).size[1] < plain[1]
+
+
+def test_a_figure_of_other_classes_has_no_labels_of_the_network(tmp_path, capsys):
+    names = dict(enumerate([*reversed(DATASETS["toy"].classes), "pole"]))
+    SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=names)).save_pretrained(tmp_path / "foreign")
+    options = ["--data", "toy:2", "--split", "train", "--masks", "centre-24", "--size", "64", "--segmentation"]
+    assert figures.main([f"ours={tmp_path / 'foreign'}", *options, "--out", str(tmp_path / "fills.png")]) == 0
+    assert "columns truth, input, ours, true labels:" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"eval\.figures: oracle:.*cannot be compared"):
+        figures.main([f"oracle:{tmp_path / 'foreign'}", *options, "--out", str(tmp_path / "oracle.png")])
 
 
 def test_benchmark_measures_flop_time_and_memory(tmp_path):

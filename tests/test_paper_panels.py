@@ -155,8 +155,10 @@ def test_what_cannot_be_drawn_is_left_out_and_named(checkpoints, tmp_path, capsy
 
 
 def test_labels_of_other_classes_guide_nothing_and_are_not_drawn(tmp_path):
-    names = dict(enumerate(reversed(TOY.classes)))
-    SGENetModel(SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=names)).save_pretrained(tmp_path / "foreign")
+    names = dict(enumerate([*reversed(TOY.classes), "pole"]))
+    colours = [[place, place, place] for place in range(len(names))]
+    config = SGENetConfig(widths=(4, 8, 8, 16, 16), id2label=names, label_colors=colours)
+    SGENetModel(config).save_pretrained(tmp_path / "foreign")
     record = draw(tmp_path / "out", [f"SGE-Net={tmp_path / 'foreign'}"])
     assert set(record["figures"]) == {"figure_4_10", "figure_11"}
     assert record["left_out"]["figure_1"] == "the classes of SGE-Net are not those of the photos' true labels"
