@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from eval.evaluation_set import Sample, add_set_options, samples_of
 from eval.files import write_picture
-from eval.run import said_in_a_sentence
-from eval.systems import Filled, System, answer, for_classes, load_system
+from eval.run import load_systems, said_in_a_sentence
+from eval.systems import Filled, System, answer, for_classes
 from sgenet_hf.visualization import class_palette, colour_labels, panel
 
 
@@ -92,8 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     with said_in_a_sentence("eval.figures"):
         samples = samples_of(arguments)
-        loaded = [load_system(specification, arguments.device) for specification in arguments.systems]
-        systems = [for_classes(system, samples.class_names) for system in loaded]
+        systems = load_systems(arguments.systems, arguments.device)
+        systems = [for_classes(system, samples.class_names) for system in systems]
     palette = None
     if arguments.segmentation:
         palette = common_palette(systems, samples.fingerprint()["num_labels"])

@@ -299,18 +299,16 @@ def main(argv: list[str] | None = None) -> int:
     roles = roles_of(names)
     # With classical company only, Fig. 11 shows the failures of the first.
     reference = reference_of(arguments.reference or roles.get("SGE-Net"), systems) or names[0]
-    guided, oracle = guided_of(roles), None
-    if guided is not None:
-        source = arguments.systems[names.index(guided)].removeprefix(f"{guided}=")
-        oracle = load_system(f"oracle:{guided}=oracle:{source}", arguments.device)
     judges = load_judges([], None, None, arguments.segmenter, arguments.device)
     samples = samples_of(arguments)
     facts = samples.fingerprint()
     with said_in_a_sentence("eval.paper_panels"):
         systems = [for_classes(system, facts["class_names"]) for system in systems]
     labels = labels_for(systems, facts, judges.segmenter)
-    if oracle is not None and not same_classes(oracle.class_names, facts["class_names"]):
-        oracle = None
+    guided, oracle = guided_of(roles), None
+    if guided is not None and same_classes(systems[names.index(guided)].class_names, facts["class_names"]):
+        source = arguments.systems[names.index(guided)].removeprefix(f"{guided}=")
+        oracle = load_system(f"oracle:{guided}=oracle:{source}", arguments.device)
     shown = spread(len(samples), arguments.shown)
     rows, looks, failed = look_at_all(samples, systems, reference, shown, arguments.worst)
     figures, left_out = figures_from(

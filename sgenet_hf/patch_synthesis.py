@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 
 import torch
@@ -60,8 +61,6 @@ class Level:
         known: Whether a patch has no pixel in the hole, be it left open or not, (places,).
         wanted: Places of the patches that are to be replaced, (n,).
         spacing: Pixels between neighbours in `wanted`, but for the last row and column.
-        box: Rows and columns of the pixels that the wanted patches cover.
-        in_box: Places of the wanted patches in `box` alone, (n,).
     """
 
     fill: torch.Tensor
@@ -71,15 +70,6 @@ class Level:
     known: torch.Tensor
     wanted: torch.Tensor
     spacing: int
-    box: tuple[slice, slice] = field(init=False)
-    in_box: torch.Tensor = field(init=False)
-
-    def __post_init__(self):
-        row, column = self.wanted // self.columns, self.wanted % self.columns
-        top, left = int(row.min()), int(column.min())
-        columns = int(column.max()) - left + 1
-        self.box = slice(top, int(row.max()) + PATCH), slice(left, left + columns + PATCH - 1)
-        self.in_box = (row - top) * columns + column - left
 
     @property
     def rows(self) -> int:
@@ -88,6 +78,19 @@ class Level:
     @property
     def columns(self) -> int:
         return self.fill.shape[2] - PATCH + 1
+
+    @cached_property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the pixels that the wanted patches cover."""
+        row, column = self.wanted // self.columns, self.wanted % self.columns
+        return slice(int(row.min()), int(row.max()) + PATCH), slice(int(column.min()), int(column.max()) + PATCH)
+
+    @cached_property
+    def in_box(self) -> torch.Tensor:
+        """Places of the wanted patches in `box` alone, (n,)."""
+        rows, columns = self.box
+        row, column = self.wanted // self.columns - rows.start, self.wanted % self.columns - columns.start
+        return row * (columns.stop - columns.start - PATCH + 1) + column
 
 
 ONE_AT_A_TIME = Lock()
