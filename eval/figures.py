@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from eval.commands import said_in_a_sentence
 from eval.evaluation_set import Sample, add_set_options, samples_of
 from eval.files import write_picture
-from eval.run import load_systems, said_in_a_sentence
-from eval.systems import Filled, System, answer, for_classes
+from eval.systems import Filled, System, answer, for_classes, load_systems
 from sgenet_hf.visualization import class_palette, colour_labels, panel
 
 

@@ -1,5 +1,6 @@
 """Result files are whole or not there: written under another name, then moved."""
 
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -17,3 +18,8 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     """Writes a PNG file, whatever the ending of its name."""
     with whole_file(path) as unfinished:
         picture.save(unfinished, format="PNG")
+
+
+def slug(text: str) -> str:
+    """A file name made of `text`."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")

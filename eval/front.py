@@ -15,9 +15,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from eval.columns import is_aside
-from eval.files import write_picture
+from eval.files import slug, write_picture
 from eval.plots import scatter
-from eval.rows import slug
 
 
 class Place(NamedTuple):

@@ -30,15 +30,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from eval.columns import paper_rows_named, system_name
+from eval.commands import said_in_a_sentence
 from eval.evaluation_set import EvaluationSet, Sample, add_set_options, samples_of, spread
 from eval.figures import Cells, captioned_panel, common_palette, fill_cells, label_cells
 from eval.files import write_picture, write_whole
 from eval.judges import load_judges
 from eval.metrics.l1.l1 import l1
 from eval.provenance import now, provenance
-from eval.run import load_systems, reference_of, said_in_a_sentence
 from eval.segmenter import SegmenterJudge
-from eval.systems import Filled, System, answer, for_classes, load_system, same_classes
+from eval.systems import Filled, System, answer, for_classes, load_system, load_systems, reference_of, same_classes
 from sgenet_hf.visualization import colour_labels, legend
 
 
@@ -103,13 +103,13 @@ def roles_of(names: Iterable[str]) -> dict[str, str]:
     """Which system has which of the paper's names in the ablation.
 
     Raises:
-        SystemExit: If two systems have the same.
+        ValueError: If two systems have the same.
     """
     roles: dict[str, str] = {}
     for name in names:
         for role in paper_rows_named(name, ABLATION):
             if role in roles:
-                raise SystemExit(f"{roles[role]} and {name} would both be the paper's {role}: rename one of them.")
+                raise ValueError(f"{roles[role]} and {name} would both be the paper's {role}: rename one of them.")
             roles[role] = name
     return roles
 
@@ -295,10 +295,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     with said_in_a_sentence("eval.paper_panels"):
         systems = load_systems(arguments.systems, arguments.device)
-    names = [system.name for system in systems]
-    roles = roles_of(names)
-    # With classical company only, Fig. 11 shows the failures of the first.
-    reference = reference_of(arguments.reference or roles.get("SGE-Net"), systems) or names[0]
+        names = [system.name for system in systems]
+        roles = roles_of(names)
+        # With classical company only, Fig. 11 shows the failures of the first.
+        reference = reference_of(arguments.reference or roles.get("SGE-Net"), systems) or names[0]
     judges = load_judges([], None, None, arguments.segmenter, arguments.device)
     samples = samples_of(arguments)
     facts = samples.fingerprint()

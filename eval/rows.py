@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from eval.evaluation_set import EvaluationSet, Sample
+from eval.files import slug
 from eval.judges import Judges
 from eval.metrics.l1.l1 import l1
 from eval.metrics.mean_iou.mean_iou import confusion_matrix
@@ -164,8 +164,3 @@ def rows_of_unit(
 def is_finished(path: Path, key: str) -> bool:
     """Whether the file is there and its rows are of the same code, weights, photos and masks."""
     return path.exists() and (pq.read_schema(path).metadata or {}).get(b"sgenet_eval") == key.encode()
-
-
-def slug(text: str) -> str:
-    """A file name made of `text`."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")

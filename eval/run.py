@@ -25,14 +25,14 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from eval.columns import columns_for, is_aside, is_variant, markdown_rows, system_name
+from eval.commands import said_in_a_sentence
 from eval.complexity import win_rates
 from eval.evaluation_set import EvaluationSet
 from eval.files import write_whole
@@ -41,9 +41,9 @@ from eval.judges import Judges, load_judges
 from eval.mask_sets import PUBLISHED
 from eval.processes import Processes
 from eval.provenance import code_sha256, now, provenance
-from eval.rows import rows_of_unit, score, slug, truth_row
+from eval.rows import rows_of_unit, score, truth_row
 from eval.scores import Summary, class_ious, distances_of, scores_of
-from eval.systems import CLASSICAL, System, for_classes, load_system
+from eval.systems import CLASSICAL, System, for_classes, load_systems, reference_of
 
 
 def evaluate_set(
@@ -70,7 +70,7 @@ def evaluate_set(
         Fingerprint of the set, one result for each system and domain, and the split by complexity.
     """
     facts = processes.from_first(samples.fingerprint() if processes.is_first else None)
-    with said_in_a_sentence():
+    with said_in_a_sentence("eval.run"):
         adapted = [for_classes(system, facts["class_names"]) for system in systems]
     foreign = [system.name for system, same in zip(systems, adapted, strict=True) if same is not system]
     if foreign and processes.is_first:
@@ -196,48 +196,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@contextmanager
-def said_in_a_sentence(command: str = "eval.run") -> Iterator[None]:
-    """A name or a folder that cannot be used ends the command with its message, without a traceback."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"{command}: {error}") from error
-
-
-def load_systems(specifications: Iterable[str], device: str) -> list[System]:
-    """Systems that can be told apart by their names, in files too.
-
-    Raises:
-        SystemExit: If two would have one name.
-    """
-    systems = [load_system(specification, device) for specification in specifications]
-    names = [system.name for system in systems]
-    if len(set(map(slug, names))) < len(names):
-        raise SystemExit(f"Two systems would have one name in {names}: name them, e.g. first=FOLDER second=FOLDER.")
-    return systems
-
-
-def reference_of(wanted: str | None, systems: list[System]) -> str | None:
-    """Name of the system that the others are compared with, None if there is only classical company.
-
-    Raises:
-        SystemExit: If no system has the wanted name.
-    """
-    names = [system.name for system in systems]
-    if wanted is not None and wanted not in names:
-        raise SystemExit(f"--reference {wanted}: no system of this run has that name, only {', '.join(names)}.")
-    return wanted or next((system.name for system in systems if system.num_labels is not None), None)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Evaluates, writes the results and prints the table."""
     arguments = parse_arguments(argv)
     processes = Processes(arguments.device, arguments.threads)
-    with said_in_a_sentence():
+    with said_in_a_sentence("eval.run"):
         systems = load_systems(arguments.systems, processes.device)
+        reference = reference_of(arguments.reference, systems)
         judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)
-    reference = reference_of(arguments.reference, systems)
     folder = arguments.out / "images"
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -246,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     for data in arguments.data:
         for split in arguments.splits:
             for masks in mask_sets:
-                with said_in_a_sentence():
+                with said_in_a_sentence("eval.run"):
                     samples = EvaluationSet(
                         data,
                         split,

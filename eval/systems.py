@@ -7,7 +7,7 @@ give is None and is left out of the tables.
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
 from eval.evaluation_set import Sample
+from eval.files import slug
 from eval.provenance import weights_sha256
 from sgenet_hf.configuration_sgenet import as_drawn
 from sgenet_hf.patch_synthesis import redraw
@@ -340,3 +341,28 @@ def checkpoint_system(name: str, source: str, way: str, settings: dict, device: 
         sees_labels=way == "oracle",
         paints=way != "nearest_predicted",
     )
+
+
+def load_systems(specifications: Iterable[str], device: str) -> list[System]:
+    """Systems (`load_system`) that can be told apart by their names, in files too.
+
+    Raises:
+        ValueError: If two would have one name.
+    """
+    systems = [load_system(specification, device) for specification in specifications]
+    names = [system.name for system in systems]
+    if len(set(map(slug, names))) < len(names):
+        raise ValueError(f"Two systems would have one name in {names}: name them, e.g. first=FOLDER second=FOLDER.")
+    return systems
+
+
+def reference_of(wanted: str | None, systems: list[System]) -> str | None:
+    """Name of the system that the others are compared with, None if there is only classical company.
+
+    Raises:
+        ValueError: If no system has the wanted name.
+    """
+    names = [system.name for system in systems]
+    if wanted is not None and wanted not in names:
+        raise ValueError(f"--reference {wanted}: no system of this run has that name, only {', '.join(names)}.")
+    return wanted or next((system.name for system in systems if system.num_labels is not None), None)

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from eval.commands import said_in_a_sentence
 from eval.evaluation_set import EvaluationSet, Sample
 from eval.files import write_picture, write_whole
 from eval.paper_tables import PAPER_FILE
@@ -250,15 +251,13 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     arguments = parse_arguments(words)
     command = ["python", "-m", "eval.user_study", *words]
-    try:
+    with said_in_a_sentence("eval.user_study"):
         if arguments.command == "prepare":
             prepare(arguments, command)
         elif arguments.command == "serve":
             serve_study(arguments.folder, arguments.port)
         else:
             tables(arguments.folder, command)
-    except (ImportError, OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
     return 0
 
 

@@ -182,5 +182,5 @@ def test_the_split_is_not_kept_in_memory(samples):
 
 
 def test_two_systems_cannot_have_one_role():
-    with pytest.raises(SystemExit, match="both be the paper's SG-Net"):
+    with pytest.raises(ValueError, match="both be the paper's SG-Net"):
         paper_panels.roles_of(["SG-Net", "sgnet"])
