@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
+from eval.commands import said_in_a_sentence
 from eval.confidence import calibration, confidence_bins, correlations, risk_coverage, scale_numbers
 from eval.evaluation_set import Sample, add_set_options, samples_of, spread
 from eval.files import write_picture, write_whole
@@ -141,8 +142,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Looks at every photo, writes the numbers and draws the figures."""
     arguments = parse_arguments(argv)
-    model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
-    samples = samples_of(arguments)
+    with said_in_a_sentence("eval.paper_figures"):
+        model = load_model(arguments.checkpoint, device=arguments.device, network=SGENetModel)
+        samples = samples_of(arguments)
     photos = by_domain([samples.names[index] for index in samples.indices])
     if scarce := [f"{len(own)} photos of {domain}" for domain, own in photos.items() if len(own) < 3]:
         raise TooFewPhotosError(

@@ -26,6 +26,7 @@ from eval.columns import (
     paper_rows_named,
     system_name,
 )
+from eval.commands import said_in_a_sentence
 from eval.complexity import LEVELS
 from eval.files import write_whole
 
@@ -59,9 +60,11 @@ class Results:
 
         Raises:
             OSError: If it cannot be read.
-            ValueError: If it holds a result that another file has already given.
+            ValueError: If `eval.run` did not write it, or it holds a result that another file has already given.
         """
         record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or not {"results", "sets", "provenance"} <= record.keys():
+            raise ValueError(f"{path} is no result.json of eval.run.")
         for line in record["results"]:
             known = self.lines.setdefault(tuple(line[key] for key in PLACE), {})
             if line["system"] in known:
@@ -387,14 +390,14 @@ def parse_rows(pairs: Iterable[str], results: Results) -> dict[str, list[str]]:
     """`ROW=SYSTEM` pairs as system -> rows.
 
     Raises:
-        SystemExit: If a pair has no equals sign or names an unknown system.
+        ValueError: If a pair has no equals sign or names an unknown system.
     """
     systems = {system for lines in results.lines.values() for system in lines}
     rows: dict[str, list[str]] = {}
     for pair in pairs:
         row, equals, system = pair.partition("=")
         if not equals or system not in systems:
-            raise SystemExit(f"--rows {pair}: expected ROW=SYSTEM with one of {', '.join(sorted(systems))}.")
+            raise ValueError(f"--rows {pair}: expected ROW=SYSTEM with one of {', '.join(sorted(systems))}.")
         rows.setdefault(system, []).append(row)
     return rows
 
@@ -409,9 +412,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the Markdown files")
     arguments = parser.parse_args(argv)
     results = Results()
-    for path in arguments.results:
-        results.add(path)
-    results.rows = parse_rows(arguments.rows, results)
+    with said_in_a_sentence("eval.paper_tables"):
+        for path in arguments.results:
+            results.add(path)
+        results.rows = parse_rows(arguments.rows, results)
     print("\n".join(map(str, write_tables(results, arguments.out))))
     return 0
 

@@ -26,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from eval.columns import markdown_rows
+from eval.commands import said_in_a_sentence
 from eval.evaluation_set import EvaluationSet, Sample, add_set_options, samples_of, spread
 from eval.files import write_picture, write_whole
 from eval.intervals import draw, interval
@@ -126,9 +127,13 @@ def ask(
 
 
 def windows_of(arguments: argparse.Namespace, samples: EvaluationSet, classes: Sequence[int]) -> dict[int, np.ndarray]:
-    """Windows of another split's photos, as large as the largest hole's box: class id -> uint8 (N, side, side, 3)."""
+    """Windows of another split's photos, as large as the largest hole's box: class id -> uint8 (N, side, side, 3).
+
+    Raises:
+        ValueError: If it is the same split.
+    """
     if arguments.windows_of == arguments.split:
-        raise SystemExit("--windows-of: take another split than the photos that are filled.")
+        raise ValueError("--windows-of: take another split than the photos that are filled.")
     side = max(int(np.ptp(np.flatnonzero(sample.mask.any(axis=axis)))) + 1 for sample in samples for axis in (0, 1))
     rows = load_inpainting_dataset(arguments.data, arguments.windows_of)
     photos = InpaintingDataset(
@@ -226,26 +231,28 @@ def main(argv: list[str] | None = None) -> int:
     """Fills every photo under every prompt and writes what the segmenter read.
 
     Raises:
-        SystemExit: If the network takes no prompts, or a class is not known to it or to the data.
+        SystemExit: If something cannot be loaded, the network takes no prompts, or a class is not known to it or to
+            the data.
     """
     arguments = parse_arguments(argv)
-    checkpoint, settings = split_settings(arguments.checkpoint)
-    model = load_model(checkpoint, device=arguments.device, network=SGENetModel)
-    if not model.config.semantic_guidance:
-        raise SystemExit(f"{arguments.checkpoint} has no semantic guidance (Base-Net): a prompt would do nothing.")
-    if settings:
-        model = with_settings(model, settings)
-    samples = samples_of(arguments)
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    if samples.class_names != names:
-        raise SystemExit(f"The network's classes ({', '.join(names)}) are not those of {arguments.data}.")
-    if unknown := [name for name in arguments.classes if name not in names]:
-        raise SystemExit(f"--classes: {', '.join(unknown)} not among {', '.join(names)}.")
-    judge = SegmenterJudge(arguments.segmenter, arguments.device)
-    class_ids = judge.class_ids(names)
-    classes = [names.index(name) for name in arguments.classes]
+    with said_in_a_sentence("eval.prompts"):
+        checkpoint, settings = split_settings(arguments.checkpoint)
+        model = load_model(checkpoint, device=arguments.device, network=SGENetModel)
+        if not model.config.semantic_guidance:
+            raise ValueError(f"{arguments.checkpoint} has no semantic guidance (Base-Net): a prompt would do nothing.")
+        if settings:
+            model = with_settings(model, settings)
+        samples = samples_of(arguments)
+        names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        if samples.class_names != names:
+            raise ValueError(f"The network's classes ({', '.join(names)}) are not those of {arguments.data}.")
+        if unknown := [name for name in arguments.classes if name not in names]:
+            raise ValueError(f"--classes: {', '.join(unknown)} not among {', '.join(names)}.")
+        judge = SegmenterJudge(arguments.segmenter, arguments.device)
+        class_ids = judge.class_ids(names)
+        classes = [names.index(name) for name in arguments.classes]
+        windows = {} if arguments.windows_of is None else windows_of(arguments, samples, classes)
 
-    windows = {} if arguments.windows_of is None else windows_of(arguments, samples, classes)
     shown = spread(len(samples), arguments.shown)
     rows, grid = [], []
     for position, sample in enumerate(tqdm(samples, desc="prompts", unit="photo")):

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from transformers import BaseImageProcessor, MobileNetV2ForSemanticSegmentation, MobileNetV2ImageProcessor
 from transformers.utils import logging as transformers_logging
 
+from eval.commands import said_in_a_sentence
 from eval.evaluation_set import EvaluationSet
 from eval.files import write_whole
 from eval.metrics.mean_iou.mean_iou import class_iou, confusion_matrix, mean_iou
@@ -148,13 +149,8 @@ def train(
 
     Returns:
         About a hundred pairs (images seen, mean loss of the main process since the pair before).
-
-    Raises:
-        ValueError: If the photos do not fill one batch.
     """
     update = arguments.batch_size * accelerator.num_processes
-    if len(samples) < update:
-        raise ValueError(f"{len(samples)} photos do not fill one batch of {update}: lower --batch-size.")
     weights = None
     if arguments.class_balance:
         weights = balanced_class_weights(class_counts(samples), arguments.class_balance).to(accelerator.device)
@@ -306,16 +302,21 @@ def positive(kind: type) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Trains, writes the folder, scores it and prints the scores."""
     arguments = parse_arguments(argv)
-    check_out_folder(arguments.out)
+    with said_in_a_sentence("eval.train_segmenter"):
+        check_out_folder(arguments.out)
     accelerator = Accelerator(cpu=arguments.cpu)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     # Dropout differs by process; the head does not: the first process hands its own around.
     set_seed(arguments.seed, device_specific=True)
-    spec = dataset_spec(arguments.data)
-    rows = labelled_rows(arguments.data, arguments.train_split)
-    labelled_rows(arguments.data, arguments.validation_split)
-    model, mean, std = load_backbone(arguments.backbone, spec, arguments.output_stride)
+    with said_in_a_sentence("eval.train_segmenter"):
+        spec = dataset_spec(arguments.data)
+        rows = labelled_rows(arguments.data, arguments.train_split)
+        labelled_rows(arguments.data, arguments.validation_split)
+        update = arguments.batch_size * accelerator.num_processes
+        if len(rows) < update:
+            raise ValueError(f"{len(rows)} photos do not fill one batch of {update}: lower --batch-size.")
+        model, mean, std = load_backbone(arguments.backbone, spec, arguments.output_stride)
     samples = InpaintingDataset(
         rows,
         seed=arguments.seed,

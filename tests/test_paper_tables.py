@@ -124,8 +124,13 @@ def test_a_system_can_stand_in_several_rows(result, tmp_path):
     assert any(row[0] == "Label-segs (`sge_net`)" and row[-1] == "23.41" for row in pages["table_5"])
     with pytest.raises(SystemExit, match="expected ROW=SYSTEM"):
         main([str(result), "--out", str(tmp_path), "--rows", "SGE-Net=nobody"])
-    with pytest.raises(ValueError, match="a second time"):
+    with pytest.raises(SystemExit, match="a second time"):
         main([str(result), str(result), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"eval\.paper_tables: .*nowhere\.json"):
+        main([str(tmp_path / "nowhere.json"), "--out", str(tmp_path)])
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"other\.json is no result\.json of eval\.run"):
+        main([str(tmp_path / "other.json"), "--out", str(tmp_path)])
 
 
 def test_results_of_the_first_version_are_still_read(tmp_path):

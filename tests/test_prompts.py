@@ -107,7 +107,7 @@ def test_the_command_writes_numbers_tables_and_pictures(tmp_path):
         assert 0 <= record["prompts"]["toy"]["asked"][name]["pasted"]["value"] <= 1
     with pytest.raises(SystemExit, match="another split"):
         prompts.main([str(tmp_path / "tiny"), *options, *asked[:-1], "train"])
-    with pytest.raises(SystemExit, match="unicorn not among"):
+    with pytest.raises(SystemExit, match=r"^eval\.prompts: .*unicorn not among"):
         prompts.main([str(tmp_path / "tiny"), *options, "--classes", "unicorn"])
     with pytest.raises(SystemExit, match="no semantic guidance"):
         prompts.main([str(tmp_path / "base"), *options, *asked])
