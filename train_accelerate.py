@@ -177,7 +177,13 @@ def load_data(arguments: Arguments) -> tuple[Dataset, Dataset | None]:
             "another folder, or lower largest_scale."
         )
     irregular = None if data.irregular_masks is None else IrregularMaskFiles(data.irregular_masks)
-    common = {"size": data.crop_size, "num_labels": spec.num_labels, "seed": run.seed, "irregular_files": irregular}
+    common = {
+        "size": data.crop_size,
+        "num_labels": spec.num_labels,
+        "ignore_index": spec.ignore_index,
+        "seed": run.seed,
+        "irregular_files": irregular,
+    }
     mix = {kind: float(weight) for kind, weight in (entry.split("=") for entry in data.mask_mix)}
     kind = IterableInpaintingDataset if data.streaming else InpaintingDataset
     train_set = kind(
@@ -509,8 +515,12 @@ def finish(accelerator: Accelerator, arguments: Arguments, trainer: Trainer) -> 
         trainer.averaged.save_pretrained(partial)
         SGENetImageProcessor().save_pretrained(partial)
         copy_licence(arguments, partial)
-        shutil.rmtree(final, ignore_errors=True)
+        before = final.with_name("final.before")
+        shutil.rmtree(before, ignore_errors=True)
+        if final.exists():
+            os.replace(final, before)
         os.replace(partial, final)
+        shutil.rmtree(before, ignore_errors=True)
         state = "The run is complete" if complete else "Stopped by --max_minutes; go on with `--resume latest`"
         logger.info("%s: %d samples, averaged weights in %s.", state, trainer.progress.samples, final)
         if complete and arguments.run.push_to_hub:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sgenet_hf.catalog import IGNORE_INDEX, DatasetSpec
 from sgenet_hf.data import InpaintingDataset, dataset_spec, load_inpainting_dataset
 from sgenet_hf.masks import IrregularMaskFiles, mask_set_sha256
 
@@ -51,8 +52,19 @@ def spread(length: int, count: int) -> list[int]:
 
 def class_names_of_data(data: str) -> list[str] | None:
     """The classes of a data set by id, None if it does not name them: it can be scored all the same."""
+    spec = spec_of(data)
+    return None if spec is None else list(spec.classes)
+
+
+def name_of_data(data: str) -> str:
+    """A folder goes by its name: where it lies on this machine is nobody's business."""
+    return Path(data).resolve().name if Path(data).is_dir() else data
+
+
+def spec_of(data: str) -> DatasetSpec | None:
+    """What a data set says of itself, None if it says nothing."""
     try:
-        return list(dataset_spec(data).classes)
+        return dataset_spec(data)
     except (OSError, ValueError):
         return None
 
@@ -85,10 +97,11 @@ class EvaluationSet(Sequence[Sample]):
         names = rows.select_columns(["id", "group"]).with_format(None)
         order = sorted(range(len(rows)), key=lambda index: names[index]["id"])
         self.names = [names[index] for index in order]
-        # A folder goes by its name: where it lies on this machine is nobody's business.
-        self.data = Path(data).resolve().name if Path(data).is_dir() else data
+        self.data = name_of_data(data)
         self.split, self.masks, self.size, self.seed = split, masks, size, seed
-        self.class_names = class_names_of_data(data)
+        spec = spec_of(data)
+        self.class_names = None if spec is None else list(spec.classes)
+        self.ignore_index = IGNORE_INDEX if spec is None else spec.ignore_index
         self._samples = InpaintingDataset(
             rows.select(order),
             size=size,
@@ -96,6 +109,7 @@ class EvaluationSet(Sequence[Sample]):
             seed=seed,
             irregular_files=IrregularMaskFiles(mask_files) if mask_files else None,
             num_labels=256,  # only prompts would need the number, and there are none here
+            ignore_index=self.ignore_index,
             train=False,
             evaluation_mask=masks,
         )

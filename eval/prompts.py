@@ -137,7 +137,12 @@ def windows_of(arguments: argparse.Namespace, samples: EvaluationSet, classes: S
     side = max(int(np.ptp(np.flatnonzero(sample.mask.any(axis=axis)))) + 1 for sample in samples for axis in (0, 1))
     rows = load_inpainting_dataset(arguments.data, arguments.windows_of)
     photos = InpaintingDataset(
-        rows, size=arguments.size, resize_shorter=arguments.size, seed=arguments.seed, num_labels=256
+        rows,
+        size=arguments.size,
+        resize_shorter=arguments.size,
+        seed=arguments.seed,
+        num_labels=256,
+        ignore_index=samples.ignore_index,
     )
     found = class_textures(photos, classes, side, share=WINDOW_SHARE)
     return {

@@ -25,7 +25,7 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,7 @@ import numpy as np
 from eval.columns import columns_for, is_aside, is_variant, markdown_rows, system_name
 from eval.commands import said_in_a_sentence
 from eval.complexity import win_rates
-from eval.evaluation_set import EvaluationSet
+from eval.evaluation_set import EvaluationSet, name_of_data
 from eval.files import write_whole
 from eval.intervals import draw
 from eval.judges import Judges, load_judges
@@ -196,11 +196,23 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def refuse_alike(data: Sequence[str]) -> None:
+    """Results go by the names of their folders.
+
+    Raises:
+        ValueError: If two have one name.
+    """
+    names = [name_of_data(each) for each in data]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Two data sets would have one name in {', '.join(names)}: rename a folder.")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Evaluates, writes the results and prints the table."""
     arguments = parse_arguments(argv)
     processes = Processes(arguments.device, arguments.threads)
     with said_in_a_sentence("eval.run"):
+        refuse_alike(arguments.data)
         systems = load_systems(arguments.systems, processes.device)
         reference = reference_of(arguments.reference, systems)
         judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)

@@ -77,6 +77,7 @@ def load_backbone(
     try:
         model, loading = MobileNetV2ForSemanticSegmentation.from_pretrained(
             name_or_path,
+            dtype=torch.float32,
             id2label=spec.id2label,
             label2id={name: index for index, name in spec.id2label.items()},
             output_stride=output_stride,
@@ -324,6 +325,7 @@ def main(argv: list[str] | None = None) -> int:
         resize_shorter=spec.resize_shorter,
         scale_range=tuple(arguments.scales),
         num_labels=spec.num_labels,
+        ignore_index=spec.ignore_index,
         photometric=arguments.photometric,
         evaluation_mask=NO_MASK,
     )

@@ -25,10 +25,6 @@ class BaselineTrainer(Trainer):
 
     generator_kind: type[PreTrainedModel]
 
-    def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Without the samples' prompts, which none of the three knows."""
-        return super().prepare(batch | {"semantic_prompt": torch.full_like(batch["labels"], -1)})
-
     def make_generator(self) -> PreTrainedModel:
         """The network of the recipe, or the one to start from."""
         options = self.arguments.model
@@ -85,7 +81,7 @@ class EdgeConnectTrainer(BaselineTrainer):
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """With the edges of the whole photo."""
-        sigma = self.accelerator.unwrap_model(self.generator).config.sigma
+        sigma = self.bare(self.generator).config.sigma
         edges = canny_edges(batch["pixel_values"], torch.ones_like(batch["mask"]), sigma)
         return super().prepare(batch) | {"edges": edges}
 

@@ -44,7 +44,7 @@ from .hub import file_beside, network_name, write_bundled_folder
 from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .modeling_sgenet import SGENetModel
-from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
+from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file, whole_folder
 from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
 from .space import deploy_space
 from .thoughts import hole_at
@@ -244,17 +244,15 @@ def info_command(arguments: argparse.Namespace) -> int:
 
 def average_command(arguments: argparse.Namespace) -> int:
     """`sgenet average`: see `averaging.mean_of_networks`."""
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise FileExistsError(f"{arguments.out} is not empty: name a new folder.")
-    mean = mean_of_networks(arguments.checkpoints)
-    write_bundled_folder(mean, arguments.out)
     names = [name for name, _ in arguments.checkpoints]
-    if processor := file_beside(names[0], "preprocessor_config.json"):
-        shutil.copyfile(processor, arguments.out / processor.name)
-    # Terms hold for what was made of the weights.
-    texts = dict.fromkeys(file.read_text(encoding="utf-8") for name in names if (file := file_beside(name, "LICENSE")))
-    if texts:
-        (arguments.out / "LICENSE").write_text("\n\n".join(texts), encoding="utf-8")
+    with whole_folder(arguments.out, "the mean") as folder:
+        write_bundled_folder(mean_of_networks(arguments.checkpoints), folder)
+        if processor := file_beside(names[0], "preprocessor_config.json"):
+            shutil.copyfile(processor, folder / processor.name)
+        # Terms hold for what was made of the weights.
+        licences = filter(None, (file_beside(name, "LICENSE") for name in names))
+        if texts := dict.fromkeys(file.read_text(encoding="utf-8") for file in licences):
+            (folder / "LICENSE").write_text("\n\n".join(texts), encoding="utf-8")
     print(f"mean of {len(names)} networks: {arguments.out}")
     return ALL_WELL
 

@@ -22,6 +22,7 @@ from transformers.utils import cached_file
 from .configuration_sgenet import SGENetConfig
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel
+from .photos import whole_folder
 from .pipeline import BUNDLED, load_model
 
 
@@ -141,60 +142,63 @@ def write_hub_folder(
 
     Raises:
         FileExistsError: If `out` holds anything already.
-        ValueError: If nothing says under which terms the weights may be used.
+        ValueError: If nothing says under which terms the weights may be used, or `source` is another class' network.
         OSError: If `source` is no complete checkpoint, or no folder.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty; name a new folder for the published checkpoint.")
+    with whole_folder(out, "the published checkpoint") as folder:
+        if isinstance(source, PreTrainedModel) and not isinstance(source, SGENetModel):
+            raise ValueError(
+                f"Only SGE-Net's own classes are published, not {type(source).__module__}.{type(source).__name__}: "
+                "load the weights with this package, or publish the folder."
+            )
+        if isinstance(source, SGENetModel):
+            model = source
+            model.save_pretrained(folder, max_shard_size=max_shard_size)
+            # Whatever was done to the weights since they were loaded, the terms of their data hold.
+            for name in ("LICENSE", "preprocessor_config.json"):
+                if file := file_beside(model.name_or_path, name):
+                    shutil.copyfile(file, folder / name)
+        else:
+            given = Path(BUNDLED.get(os.fspath(source), source))
+            if not given.is_dir():
+                raise FileNotFoundError(
+                    f"{given} is no folder: give a network, a bundled name or a folder with weights."
+                )
+            model = load_model(given, device="cpu", network=SGENetModel)  # what cannot be loaded is not published
+            for pattern in CHECKPOINT_FILES:
+                for file in given.glob(pattern):
+                    shutil.copyfile(file, folder / file.name)
+            training_data = training_data or first_paragraph(folder / "TRAINING.md")
+            results = results or results_of(folder / "evaluation.json")
+        if not (folder / "preprocessor_config.json").exists():
+            SGENetImageProcessor().save_pretrained(folder)
+        if license_file is not None:
+            shutil.copyfile(license_file, folder / "LICENSE")
+        if not (folder / "LICENSE").exists():
+            raise ValueError(
+                "Nothing says under which terms these weights may be used: put a LICENSE beside them or give "
+                "`license_file`. Weights follow the terms of the data that they were trained on."
+            )
 
-    if isinstance(source, SGENetModel):
-        model = source
-        model.save_pretrained(out, max_shard_size=max_shard_size)
-        # Whatever was done to the weights since they were loaded, the terms of their data hold.
-        for name in ("LICENSE", "preprocessor_config.json"):
-            if file := file_beside(model.name_or_path, name):
-                shutil.copyfile(file, out / name)
-    else:
-        folder = Path(BUNDLED.get(os.fspath(source), source))
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder: give a network, a bundled name or a folder with weights.")
-        model = load_model(folder, device="cpu", network=SGENetModel)  # what cannot be loaded is not published
-        for pattern in CHECKPOINT_FILES:
-            for file in folder.glob(pattern):
-                shutil.copyfile(file, out / file.name)
-        training_data = training_data or first_paragraph(out / "TRAINING.md")
-        results = results or results_of(out / "evaluation.json")
-    if not (out / "preprocessor_config.json").exists():
-        SGENetImageProcessor().save_pretrained(out)
-    if license_file is not None:
-        shutil.copyfile(license_file, out / "LICENSE")
-    if not (out / "LICENSE").exists():
-        raise ValueError(
-            "Nothing says under which terms these weights may be used: put a LICENSE beside them or give "
-            "`license_file`. Weights follow the terms of the data that they were trained on."
+        for class_ in (SGENetModel, SGENetImageProcessor):
+            module_file = inspect.getfile(class_)
+            for file in (module_file, *get_relative_import_files(module_file)):
+                shutil.copyfile(file, folder / Path(file).name)
+        _add_auto_map(folder / "config.json", MODEL_AUTO_MAP)
+        _add_auto_map(folder / "preprocessor_config.json", PROCESSOR_AUTO_MAP)
+
+        card = render_model_card(
+            model,
+            repo_id,
+            license_text=(folder / "LICENSE").read_text(encoding="utf-8"),
+            license_name=license_name,
+            training_data=training_data,
+            results=results,
+            findings=findings_in(folder),
+            tags=tags,
         )
-
-    for class_ in (SGENetModel, SGENetImageProcessor):
-        module_file = inspect.getfile(class_)
-        for file in (module_file, *get_relative_import_files(module_file)):
-            shutil.copyfile(file, out / Path(file).name)
-    _add_auto_map(out / "config.json", MODEL_AUTO_MAP)
-    _add_auto_map(out / "preprocessor_config.json", PROCESSOR_AUTO_MAP)
-
-    card = render_model_card(
-        model,
-        repo_id,
-        license_text=(out / "LICENSE").read_text(encoding="utf-8"),
-        license_name=license_name,
-        training_data=training_data,
-        results=results,
-        findings=findings_in(out),
-        tags=tags,
-    )
-    card.save(out / "README.md")
-    return out
+        card.save(folder / "README.md")
+    return Path(out)
 
 
 def push_to_hub(
@@ -375,11 +379,14 @@ def write_bundled_folder(source: PreTrainedModel | str | os.PathLike, out: str |
 
     Raises:
         OSError: If `source` is no complete checkpoint.
+        ValueError: If a weight is no finite number of float16.
     """
     model = source if isinstance(source, PreTrainedModel) else load_model(source, device="cpu")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    if unfit := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(f"{', '.join(unfit[:3])} holds numbers that float16 cannot: weights above 65,504, or none.")
     # Not `save_file`, whose files only their owner may read.
     (out / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
     for part, file in ((model.config, "config.json"), (SGENetImageProcessor(), "preprocessor_config.json")):

@@ -673,7 +673,8 @@ class SGENetModel(SGENetPreTrainedModel):
                 (B,). By default the configuration's, in training 1.
             redrawn_share: How much of the finest image is redrawn with patches of the known part, 0 to 1: a number, or
                 one for each photo, shape (B,). By default the configuration's; without effect in training. What there
-                is to redraw depends on the mask: pass 0 to export the network, or to compile it as one graph.
+                is to redraw depends on the mask: pass 0 to export the network, or to compile it as one graph, which a
+                network with `contextual_attention` cannot be either.
             return_dict: False for a tuple in place of [`SGENetOutput`].
 
         Raises:

@@ -29,7 +29,7 @@ PATCH = 7  # pixels a side
 COARSEST = 64  # pixels: no level has a shorter side below it, unless the photo has
 ROUNDS = (8, 4, 3)  # of search and average, from the coarsest level on; the last for all that are finer
 MANY = 2**15  # patches to replace, more than a 256x256 photo has: one round is what they get, or it would take minutes
-SPACING = 2  # pixels between patches that are averaged, but for the coarsest level
+SPACING = 2  # pixels between patches that are averaged, but for levels of the least size
 LEAD = 0.5  # of the network's fill in what patches are sought for: without it they follow each other astray
 LEAD_AT_LAST = 0.4  # the same at the finest level, where the network scribbles
 COHERENCE = 0.3  # of its unlikeness that a patch is forgiven whose four neighbours lie around it in the photo too
@@ -99,7 +99,8 @@ ONE_AT_A_TIME = Lock()
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Thousands of small steps: where another process is busy, threads that wait for each other took thirty times as
-    long, and where none is they gain a third. Two at a time would put back each other's number."""
+    long, and where none is they gain a third. Two at a time would put back each other's number. A thread of the
+    caller's that first computes meanwhile starts with this number, and keeps it: set it in each."""
     with ONE_AT_A_TIME:
         before = torch.get_num_threads()
         torch.set_num_threads(1)

@@ -18,6 +18,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -259,6 +260,29 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike, what: str) -> Iterator[Path]:
+    """Give a new folder beside `path`; rename it to `path` when the block ends well, else remove it.
+
+    Args:
+        path: Must be new, or an empty folder.
+        what: Is to be in it, for the message.
+
+    Raises:
+        FileExistsError: If something is there.
+    """
+    path = Path(path).absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} is not empty; name a new folder for {what}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -68,6 +69,7 @@ SYSTEMS: dict[str, Any] = {
 
 STRATEGIES = ("auto", "crop", "resize", "original")
 CROP_ABOVE = 800  # longer side in pixels, from which `auto` crops
+OUT_OF_MEMORY = "(?i)out of memory|not enough memory|allocate memory"  # in the words of torch's backends
 SCORE_BAND = 4  # pixels beside the known part whose confidence does not count: there, guessing is easy
 
 
@@ -268,8 +270,8 @@ class Inpainter:
         result.image.save("filled.png"); result.score
 
     Args:
-        model: a name for `load_model`, or a network.
-        processor: by default the one saved beside the weights.
+        model: a name for `load_model`, or a network, which is brought into evaluation mode and channels-last layout.
+        processor: by default the one saved beside the weights; for a network that is passed, a new one.
         segmenter: what finds the things to `remove`, a folder or Hub id of any `AutoModelForSemanticSegmentation`; by
             default the network itself.
         device: by default the best that is present; a network that is passed stays where it is.
@@ -294,7 +296,7 @@ class Inpainter:
         else:
             network: Any = model
             if device or dtype:
-                network = network.to(device=device, dtype=dtype)
+                network = network.to(device=device, dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
             self.model = network.eval()
             self.processor = processor or SGENetImageProcessor()
         # Convolutions run about 1.5 times as fast in this layout on the CPUs measured, and no slower elsewhere.
@@ -634,7 +636,7 @@ class Inpainter:
         try:
             return self.model(**tensors, **agreed)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if "memory" not in str(error).lower():
+            if not isinstance(error, torch.OutOfMemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
                 raise
             height, width = masks[0].shape
             raise MemoryError(

@@ -27,7 +27,10 @@ class Segmenter:
     def __init__(self, name_or_path: str | os.PathLike, device: str | torch.device = "cpu"):
         self.name = os.fspath(name_or_path)
         try:
-            model, loading = AutoModelForSemanticSegmentation.from_pretrained(name_or_path, output_loading_info=True)
+            # Callers pass float32; transformers would keep the checkpoint's own type.
+            model, loading = AutoModelForSemanticSegmentation.from_pretrained(
+                name_or_path, dtype=torch.float32, output_loading_info=True
+            )
             # The settings alone: some processors cannot be made without packages that nothing here needs.
             settings, _ = BaseImageProcessor.get_image_processor_dict(name_or_path)
             statistics = settings["image_mean"], settings["image_std"]

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, SpaceCard
 
 from .baseline_edgeconnect import EdgeConnectModel
 from .modeling_sgenet import SGENetModel
+from .photos import whole_folder
 from .pipeline import BUNDLED, CheckpointError, load_model
 
 
@@ -53,38 +54,36 @@ def write_space_folder(
         ValueError: If a folder says nothing about the terms of its weights, a name cannot be one, or a network needs
             what the Space does not install.
     """
-    out, project = Path(out), PACKAGE.parent
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty; name a new folder for the Space.")
+    project = PACKAGE.parent
     sources = [project / name for name in ("app.py", "requirements.txt", "LICENSE", "README.md")]
     if missing := [file.name for file in sources if not file.is_file()]:
         raise FileNotFoundError(
             f"{', '.join(missing)}: not beside the package. These are part of the project's folder, not of an "
             "installed package: clone the project and run `sgenet deploy-space` there."
         )
-    for file in sources[:-1]:
-        shutil.copyfile(file, out / file.name)
-    _copy(PACKAGE, out / PACKAGE.name, PACKAGE_FILES)
+    with whole_folder(out, "the Space") as folder:
+        for file in sources[:-1]:
+            shutil.copyfile(file, folder / file.name)
+        _copy(PACKAGE, folder / PACKAGE.name, PACKAGE_FILES)
 
-    own_name = Path(model).resolve().name
-    settings = {"SGENET_MODEL": _bring(model, out, own_name, SGENetModel)}
-    others = []
-    for name, source in (compare or {}).items():
-        if not re.fullmatch(r"[\w.-]+", name) or name == own_name:
-            raise ValueError(f"{name!r} cannot name a second network: use letters, digits, dots and dashes.")
-        others.append(f"{name}={_bring(source, out, name)}")
-    settings["SGENET_COMPARE"] = ",".join(others)
+        own_name = Path(model).resolve().name
+        settings = {"SGENET_MODEL": _bring(model, folder, own_name, SGENetModel)}
+        others = []
+        for name, source in (compare or {}).items():
+            if not re.fullmatch(r"[\w.-]+", name) or name == own_name:
+                raise ValueError(f"{name!r} cannot name a second network: use letters, digits, dots and dashes.")
+            others.append(f"{name}={_bring(source, folder, name)}")
+        settings["SGENET_COMPARE"] = ",".join(others)
 
-    card = SpaceCard.load(project / "README.md")
-    terms = out / settings["SGENET_MODEL"] / "LICENSE"
-    if model in BUNDLED:
-        terms = out / PACKAGE.name / "checkpoints" / model / "LICENSE"
-    card.data.license_link = (
-        terms.relative_to(out).as_posix() if terms.is_file() else f"https://huggingface.co/{model}"
-    )
-    card.text = INTRODUCTION
-    card.save(out / "README.md")
+        card = SpaceCard.load(project / "README.md")
+        terms = folder / settings["SGENET_MODEL"] / "LICENSE"
+        if model in BUNDLED:
+            terms = folder / PACKAGE.name / "checkpoints" / model / "LICENSE"
+        card.data.license_link = (
+            terms.relative_to(folder).as_posix() if terms.is_file() else f"https://huggingface.co/{model}"
+        )
+        card.text = INTRODUCTION
+        card.save(folder / "README.md")
     return settings
 
 

@@ -63,13 +63,16 @@ class Trainer:
         self.refuse_idle_prompts()
         self.refuse_idle_pasted_weight()
         self.refuse_unsound_gradients()
+        self.refuse_two_scales()
         self.features = load_perceptual(arguments.loss, accelerator.device)
         self.reader = load_reader(arguments, accelerator.device)
         self.labeller = load_labeller(
             arguments.data.label_model, dataset_spec(arguments.data.dataset), accelerator.device
         )
         if arguments.run.activation_checkpointing:
-            self.generator.activation_checkpointing_enable()
+            # The name of transformers 5.17 as a second choice.
+            enable = getattr(self.generator, "activation_checkpointing_enable", None)
+            (enable or self.generator.gradient_checkpointing_enable)()
         run = arguments.run
         betas = (run.adam_beta1, run.adam_beta2)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), run.learning_rate, betas)
@@ -89,14 +92,17 @@ class Trainer:
         accelerator.register_save_state_pre_hook(self._save_networks)
         accelerator.register_load_state_pre_hook(self._load_networks)
 
+    def takes_prompts(self) -> bool:
+        """Whether prompts guide the network: Base-Net and the systems that the paper compares with know none."""
+        return getattr(self.bare(self.generator).config, "semantic_guidance", False)
+
     def refuse_idle_prompts(self) -> None:
         """Prompts need a network that they guide.
 
         Raises:
             ValueError: If the network has no guidance and the data come with prompts of other classes.
         """
-        guided = getattr(self.generator.config, "semantic_guidance", False)
-        if self.arguments.data.counterfactual_share and not guided:
+        if self.arguments.data.counterfactual_share and not self.takes_prompts():
             raise ValueError("Prompts do not guide this network (Base-Net): leave out counterfactual_share.")
 
     def refuse_idle_pasted_weight(self) -> None:
@@ -108,6 +114,20 @@ class Trainer:
         if self.arguments.loss.pasted_weight and not getattr(self.generator.config, "contextual_attention", False):
             raise ValueError(
                 "pasted_weight judges what contextual_attention pastes: give --contextual_attention true."
+            )
+
+    def refuse_two_scales(self) -> None:
+        """Under float16 one scale serves both networks, and the discriminator's step may change it: gradients that the
+        generator has gathered before would be of another.
+
+        Raises:
+            ValueError: If gradients are gathered over several batches under float16, beside a discriminator.
+        """
+        gathers = self.accelerator.gradient_accumulation_steps > 1
+        if gathers and self.accelerator.mixed_precision == "fp16" and self.arguments.loss.adversarial_weight > 0:
+            raise ValueError(
+                "Adversarial terms under fp16 cannot gather gradients over several batches: give --mixed_precision "
+                "bf16 or gradient_accumulation_steps 1."
             )
 
     def refuse_unsound_gradients(self) -> None:
@@ -136,7 +156,7 @@ class Trainer:
 
     def watch(self) -> Callable[[], dict[str, float]]:
         """Begins to watch the generator; what is returned gives numbers for the log."""
-        return BiasRatio(self.accelerator.unwrap_model(self.generator)).read
+        return BiasRatio(self.bare(self.generator)).read
 
     def balance_classes(self, train_set: InpaintingDataset) -> None:
         """Weighs rare classes up in Eq. 9, by the labels that the photos have or will be given."""
@@ -181,7 +201,11 @@ class Trainer:
     def networks(self) -> dict[str, torch.nn.Module]:
         """Name of its folder in a checkpoint -> network."""
         found = {"generator": self.generator, "averaged": self.averaged, "discriminator": self.discriminator}
-        return {name: self.accelerator.unwrap_model(net) for name, net in found.items() if net is not None}
+        return {name: self.bare(net) for name, net in found.items() if net is not None}
+
+    def bare(self, network: torch.nn.Module) -> torch.nn.Module:
+        """A network without what was put around it for several processes, another precision or `torch.compile`."""
+        return self.accelerator.unwrap_model(network, keep_torch_compile=False)
 
     def _save_networks(self, models: list, weights: list, folder: str) -> None:
         if self.accelerator.is_main_process:
@@ -224,6 +248,8 @@ class Trainer:
         top left corners (B, 2) of windows at a hole pixel (`window_corners`); and once textures are collected what
         `asked_textures` gives.
         """
+        if not self.takes_prompts():
+            batch = batch | {"semantic_prompt": torch.full_like(batch["labels"], -1)}
         batch = self.with_machine_labels(batch)
         prompt, side = batch["semantic_prompt"], self.arguments.loss.texture_window
         rewritten = ((prompt >= 0) & (prompt != batch["labels"]))[:, None]
@@ -449,7 +475,7 @@ class Trainer:
 
     def look(self, real: torch.Tensor, fake: torch.Tensor, mask: torch.Tensor) -> tuple[tuple, list, list]:
         """The frozen discriminator's logits and features of the fill, and its features of the truth."""
-        discriminator = self.accelerator.unwrap_model(self.discriminator)
+        discriminator = self.bare(self.discriminator)
         discriminator.requires_grad_(False)
         with self.accelerator.autocast():
             fake_logits, fake_features = discriminator(fake, mask)
@@ -484,15 +510,15 @@ class Trainer:
         return numbers[rank * size : (rank + 1) * size]
 
     def read_finite(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-        """The terms as numbers, on all ranks or on none: one that stopped alone would leave the others waiting for
-        ever.
+        """The terms as numbers, means over all ranks, on all ranks or on none: one that stopped alone would leave the
+        others waiting for ever.
 
         Raises:
             FloatingPointError: If one of them is no number, on any rank.
         """
         values = torch.stack([term.detach().float() for term in terms.values()])  # a GPU is asked once
-        bad = self.accelerator.reduce((~torch.isfinite(values)).float(), reduction="sum")
-        numbers, counts = torch.stack([values, bad]).tolist()
+        told = torch.stack([values, (~torch.isfinite(values)).float()])
+        numbers, counts = self.accelerator.reduce(told, reduction="mean").tolist()
         if any(counts):
             names = ", ".join(name for name, count in zip(terms, counts, strict=True) if count)
             raise FloatingPointError(
@@ -505,7 +531,7 @@ class Trainer:
     def average_weights(self, samples: int) -> None:
         """Moves the averaged weights by `samples` along their half-life."""
         decay = 0.5 ** (samples / self.arguments.run.ema_half_life_samples)
-        ours = self.accelerator.unwrap_model(self.generator)
+        ours = self.bare(self.generator)
         get_ema_multi_avg_fn(decay)(list(self.averaged.parameters()), list(ours.parameters()), None)
         for averaged, buffer in zip(self.averaged.buffers(), ours.buffers(), strict=True):
             averaged.copy_(buffer)  # a mean of unit vectors, such as spectral norm's, is none
