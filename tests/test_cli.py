@@ -427,6 +427,15 @@ def test_average_writes_the_weighted_mean_of_networks_of_one_kind(tiny_checkpoin
     assert main(["average", str(tiny_checkpoint), str(tmp_path / "other"), "--out", str(tmp_path / "none")]) == 2
     assert "differ in reliability_smoothing" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+    other.config.reliability_smoothing = sgenet_hf.load_model(
+        tiny_checkpoint, device="cpu"
+    ).config.reliability_smoothing
+    with torch.no_grad():
+        next(iter(other.parameters())).fill_(1e6)
+    other.save_pretrained(tmp_path / "other")
+    assert main(["average", str(tiny_checkpoint), str(tmp_path / "other"), "--out", str(tmp_path / "none")]) == 2
+    assert "numbers that float16 cannot" in capsys.readouterr().err
+    assert not [path for path in tmp_path.iterdir() if "none" in path.name]
     for weight in ("-1", "nan", "inf"):
         assert main(["average", "street", f"street={weight}", "--out", str(tmp_path / "none")]) == 2
         assert f"weight {weight}" in capsys.readouterr().err

@@ -138,6 +138,14 @@ def test_wrong_names_end_in_a_sentence(wrong, message, tmp_path):
         run.main([*wrong, "--out", str(tmp_path)])
 
 
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    for parent in ("one", "two"):
+        (tmp_path / parent / "street").mkdir(parents=True)
+    data = [str(tmp_path / parent / "street") for parent in ("one", "two")]
+    with pytest.raises(SystemExit, match="Two data sets would have one name in street, street"):
+        run.main(["telea", "--data", *data, "--out", str(tmp_path / "out")])
+
+
 def test_an_unknown_reference_is_refused(checkpoint, tmp_path):
     with pytest.raises(SystemExit, match="no system of this run has that name"):
         run.main([str(checkpoint), "--data", "toy:2", "--reference", "other", "--out", str(tmp_path)])

@@ -174,6 +174,7 @@ assert output.composite.shape == photo.shape and len(output.images) == len(outpu
 def test_without_terms_nothing_is_published(tiny_checkpoint, tmp_path):
     with pytest.raises(ValueError, match="license_file"):
         hub.write_hub_folder(tiny_checkpoint, tmp_path / "out", REPO_ID)
+    assert not list(tmp_path.iterdir())  # so that the next try finds nothing in its way
 
 
 def test_a_folder_that_holds_something_is_not_written_over(tiny_checkpoint, license_file, tmp_path):

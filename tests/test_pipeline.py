@@ -440,6 +440,7 @@ def test_the_short_way_loads_once_and_warns(tiny_checkpoint, rng):
 def test_bfloat16_keeps_known_pixels(tiny_checkpoint, rng):
     photo, mask = scene(rng, 40, 50), box_mask(40, 50, (10, 10, 30, 25))
     half = Inpainter(tiny_checkpoint, device="cpu", dtype="bfloat16")
+    assert Inpainter(SGENetModel.from_pretrained(tiny_checkpoint), dtype="bfloat16").model.dtype == torch.bfloat16
     assert half.model.dtype == torch.bfloat16
     assert_known_pixels_untouched(half(photo, mask), photo, mask)
 

@@ -1,6 +1,7 @@
 """Segmenters of other people: found by name, as labels for training and as the finder of what is to be removed."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,12 @@ def segmenter(folder) -> Segmenter:
     return segmenter
 
 
+def test_a_segmenter_saved_in_half_precision_answers_too(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "half")
+    MobileNetV2ForSemanticSegmentation.from_pretrained(folder, dtype=torch.float16).save_pretrained(tmp_path / "half")
+    assert Segmenter(tmp_path / "half")(torch.rand(1, 3, 64, 64)).shape == (1, 64, 64)
+
+
 def test_a_saved_segmenter_gives_its_own_classes(folder):
     segmenter = Segmenter(folder)
     assert segmenter.classes == dict(enumerate(NAMES))
@@ -92,13 +99,18 @@ def test_machine_labels_fill_gaps_or_replace_all(folder, tmp_path):
     }
     said = load_labeller(str(folder), DATASETS["toy"], torch.device("cpu"))(batch["pixel_values"])
     assert (said != 3).any()
-    for extra, changed in ([], [False, True]), (["--machine_labels_only", "true"], [True, True]):
+    for extra, changed in (
+        ([], [False, True]),
+        (["--machine_labels_only", "true", "--prompt_share", "0"], [True, True]),
+    ):
         prepared = Trainer(parse_arguments(options + extra), Accelerator(cpu=True)).prepare(batch)
         assert prepared["has_labels"].tolist() == [1, 1]
         for found, machine, human, is_machine in zip(prepared["labels"], said, batch["labels"], changed, strict=True):
             assert torch.equal(found, machine if is_machine else human)
     with pytest.raises(ValueError, match="needs label_model"):
         parse_arguments([*options[:-2], "--machine_labels_only", "true"])
+    with pytest.raises(ValueError, match="drawn from human labels: with machine_labels_only give prompt_share 0"):
+        parse_arguments([*options, "--machine_labels_only", "true"])
 
 
 def test_removal_by_name_asks_the_segmenter(segmenter):

@@ -208,6 +208,9 @@ def test_two_processes_with_half_the_batch_give_one_processs_gradients(recipe, t
         assert scale > 0
         for ours, theirs in zip(one, two, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * scale.item())
+    one, two = (json.loads((tmp_path / run / "log.jsonl").read_text().splitlines()[0]) for run in ("one", "two"))
+    for name in ("loss", "reconstruction", "discriminator", "gradient"):  # means over all processes
+        assert two[name] == pytest.approx(one[name], rel=1e-3), name
 
 
 def test_training_lowers_the_loss_and_refuses_to_overwrite_a_run(recipe, tmp_path):
@@ -389,6 +392,12 @@ def test_accumulated_gradients_resume_at_optimiser_steps_only(recipe, tmp_path):
     assert names == ["samples-000000016", "samples-000000024", "samples-000000040"]
     expected = weights(tmp_path / "unbroken" / "final")
     assert all(torch.equal(v, expected[k]) for k, v in weights(tmp_path / "broken" / "final").items())
+
+
+def test_a_checkpoint_holds_the_network_that_was_compiled(prompted):
+    trainer, _ = prompted
+    trainer.generator = torch.compile(trainer.generator)
+    assert type(trainer.networks()["generator"]) is SGENetModel
 
 
 def test_starting_over_when_there_is_nothing_to_resume_is_an_error(recipe, tmp_path):
@@ -683,6 +692,23 @@ def test_prompts_for_a_network_that_takes_none_are_refused(tmp_path):
     arguments = parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path), *options])
     with pytest.raises(ValueError, match="leave out counterfactual_share"):
         Trainer(arguments, Accelerator(cpu=True))
+
+
+def test_prompts_of_true_classes_are_kept_from_a_network_that_takes_none(prompted, tmp_path):
+    _, batch = prompted
+    assert (batch["semantic_prompt"] >= 0).any()
+    options = ["--semantic_guidance", "false", "--confidence_evaluation", "false"]
+    arguments = parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path), *options])
+    prepared = Trainer(arguments, Accelerator(cpu=True)).prepare(batch)
+    assert (prepared["semantic_prompt"] == -1).all() and not prepared["rewritten"].any()
+
+
+def test_float16_gathers_no_gradients_beside_a_discriminator(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(TINY_RUN)
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+    arguments = parse_arguments([str(tmp_path / "tiny.yaml"), "--output_dir", str(tmp_path)])
+    with pytest.raises(ValueError, match="cannot gather gradients over several batches"):
+        Trainer(arguments, Accelerator(cpu=True, gradient_accumulation_steps=2))
 
 
 def test_dilated_convolutions_whose_gradients_a_cpu_gets_wrong_are_refused(tmp_path, monkeypatch):
