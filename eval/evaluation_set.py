@@ -114,6 +114,8 @@ class EvaluationSet(Sequence[Sample]):
             evaluation_mask=masks,
         )
         self.indices = spread(len(order), len(order) if limit is None else limit)
+        for index in self.indices[:1]:
+            self._samples[index]  # what cannot be read, or a hole that does not fit, is said before the work begins
 
     def __len__(self) -> int:
         return len(self.indices)

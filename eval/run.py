@@ -216,8 +216,8 @@ def main(argv: list[str] | None = None) -> int:
         systems = load_systems(arguments.systems, processes.device)
         reference = reference_of(arguments.reference, systems)
         judges = load_judges(arguments.features, arguments.fid, arguments.lpips, arguments.segmenter, processes.device)
-    folder = arguments.out / "images"
-    folder.mkdir(parents=True, exist_ok=True)
+        folder = arguments.out / "images"
+        folder.mkdir(parents=True, exist_ok=True)
 
     sets, results, complexity = [], [], []
     mask_sets = [name for wanted in arguments.masks for name in (PUBLISHED if wanted == "published" else [wanted])]

@@ -16,7 +16,7 @@ from .pipeline import load_model
 
 # What a configuration says that is not about the weights: the first network's stands.
 NOT_OF_THE_WEIGHTS = {
-    *("image_size", "noise_strength", "pasted_share", "redrawn_share", "guidance_scale"),
+    *("image_size", "noise_strength", "pasted_share", "redrawn_share", "guidance_scale", "label_colors"),
     *("dtype", "auto_map", "transformers_version", "_name_or_path"),
 }
 

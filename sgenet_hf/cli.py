@@ -45,7 +45,7 @@ from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .modeling_sgenet import SGENetModel
 from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file, whole_folder
-from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, load_model
+from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, class_names, load_model
 from .space import deploy_space
 from .thoughts import hole_at
 from .visualization import class_palette, draw_reliability
@@ -61,7 +61,7 @@ class Task:
 
     photo: Path
     mask: Path | None
-    prompt: Path | None
+    prompt: Path | str | None
     out: Path
     key: str
     trouble: str | None = None
@@ -106,6 +106,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
     inpainter.check_factors(arguments.noise_strength, arguments.guidance_scale, arguments.redrawn_share)
     if arguments.remove:
         inpainter.class_ids(arguments.remove)
+    if arguments.semantic_prompt and not Path(arguments.semantic_prompt).exists():
+        inpainter.prompted_class(arguments.semantic_prompt)
     if (arguments.all_scales or arguments.min_confidence) and not inpainter.classes:
         raise ValueError(
             f"{arguments.model} names no classes, so it has no confidence and no scales to show: leave out "
@@ -117,7 +119,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
         raise ValueError("--max-expected-error is a difference of colours: 0 or more, of 255.")
     if arguments.max_expected_error is not None and not getattr(inpainter.model.config, "error_estimation", False):
         raise ValueError(f"{arguments.model} expects no errors: leave out --max-expected-error.")
-    filled = 0
+    filled = untouched = 0
     doubtful: list[tuple[float, Path]] = []
     far: list[tuple[float, Path]] = []
     with tqdm(total=len(tasks), unit="photo", disable=None if len(tasks) > 1 else True) as bar:
@@ -128,6 +130,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
                 _say(f"{task.photo.name}: failed: {error}")
             else:
                 filled += 1
+                untouched += not result.mask.any()
                 for message in result.warnings:
                     _say(f"{task.photo.name}: warning: {message}")
                 verdict = "filled" if result.mask.any() else "nothing to fill"
@@ -152,7 +155,8 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
         for expected, out in sorted(far, reverse=True):
             print(f"  {expected:.1f}  {out}")
     if len(tasks) > 1:
-        _say(f"{filled} of {len(tasks)} photos filled.")
+        nothing = f", {untouched} with nothing to fill" if untouched else ""
+        _say(f"{filled - untouched} of {len(tasks)} photos filled{nothing}.")
     if filled == len(tasks):
         return ALL_WELL
     return SOME_FAILED if filled else NOTHING_DONE
@@ -160,6 +164,7 @@ def inpaint_command(arguments: argparse.Namespace) -> int:
 
 def prepare_command(arguments: argparse.Namespace) -> int:
     """`sgenet prepare`: see `prepare.prepare`."""
+    from .data import DATASET_FILE
     from .prepare import prepare  # needs `datasets`, which filling does not
 
     counts = prepare(
@@ -170,8 +175,9 @@ def prepare_command(arguments: argparse.Namespace) -> int:
         shard_rows=arguments.shard_rows,
         resize_shorter=arguments.resize_shorter,
     )
+    labelled = json.loads((arguments.out / DATASET_FILE).read_text(encoding="utf-8"))["labelled"]
     for split, count in counts.items():
-        print(f"{split}: {count} photos")
+        print(f"{split}: {count} photos" + ("" if labelled[split] == count else f", {labelled[split]} with labels"))
     return ALL_WELL
 
 
@@ -208,7 +214,9 @@ def info_command(arguments: argparse.Namespace) -> int:
     if arguments.classes:
         if not config.id2label:
             raise ValueError(f"{arguments.checkpoint} names no classes.")
-        print("\n".join(name for _, name in sorted(config.id2label.items())))
+        names = [name for _, name in sorted(config.id2label.items())]
+        colors = class_palette(len(names), config.label_colors)
+        print("\n".join(f"{name} {':'.join(map(str, color))}" for name, color in zip(names, colors, strict=True)))
         return ALL_WELL
     of_the_paper = isinstance(model, SGENetModel)
     facts = {
@@ -387,7 +395,7 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         FileNotFoundError: an input is not there, or a folder holds no photos.
         ValueError: OUT is a file, or named like one, for a folder of photos, or of a format that cannot be written.
     """
-    for path in (arguments.photo, arguments.mask, arguments.semantic_prompt):
+    for path in (arguments.photo, arguments.mask):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"No such file or folder: {path}")
     if not arguments.photo.is_dir():
@@ -413,9 +421,11 @@ def _task(photo: Path, arguments: argparse.Namespace, to_folder: bool, shares_st
     key = photo.name if shares_stem else photo.stem
     try:
         mask = _beside(arguments.mask, photo, "mask")
-        prompt = _beside(arguments.semantic_prompt, photo, "semantic prompt")
+        prompt = arguments.semantic_prompt
+        if prompt is not None and Path(prompt).exists():
+            prompt = _beside(Path(prompt), photo, "semantic prompt")
         for source in (photo, mask, prompt):
-            if source is not None and source.resolve() == out.resolve():
+            if isinstance(source, Path) and source.resolve() == out.resolve():
                 raise PhotoError(f"{out} would replace {source}: name another file or folder with -o.")
     except PhotoError as error:
         return Task(photo, None, None, out, key, trouble=str(error))
@@ -446,10 +456,6 @@ def _save(image: Image.Image, path: Path) -> None:
 def _say(message: str) -> None:
     """To the person at the terminal, beside the progress bar; results go to standard output."""
     tqdm.write(message, file=sys.stderr)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -530,7 +536,7 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", nargs="?", default="street", help="bundled name, folder or Hub id (default street)"
     )
     info.add_argument(
-        "--classes", action="store_true", help="print the names of its classes alone, a line each: a classes.txt"
+        "--classes", action="store_true", help="print its classes and their colours alone, a line each: a classes.txt"
     )
 
     average = command("average", average_command, "Write the mean of several networks of one kind.")
@@ -574,7 +580,7 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
         help="file, or folder; PNG keeps known pixels bit for bit, JPEG encodes all of them again",
     )
     parser.add_argument("--model", default="street", help="bundled name, folder or Hub id (default street)")
-    parser.add_argument("--remove", type=_names, metavar="CLASS,...", help="remove what belongs to these classes")
+    parser.add_argument("--remove", type=class_names, metavar="CLASS,...", help="remove what belongs to these classes")
     parser.add_argument(
         "--segmenter",
         metavar="NAME",
@@ -583,9 +589,9 @@ def _add_inpaint_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--semantic-prompt",
-        type=Path,
-        metavar="FILE",
-        help="palette or grey PNG of class ids, 255 = free: what belongs there; or a folder matched by stem",
+        metavar="FILE|CLASS",
+        help="what belongs there: the name of a class, for the whole hole; or a palette or grey PNG of class ids, "
+        "255 = free; or a folder of these, matched by stem",
     )
     parser.add_argument("--strategy", choices=STRATEGIES, default="auto", help="what the network sees (default auto)")
     parser.add_argument("--invert-mask", action="store_true", help="the mask is black where the hole is")

@@ -72,7 +72,7 @@ class SGENetImageProcessor(PilBackend):
     mask_threshold = 0.5
     invert_mask = False
     resize_mask = False
-    max_hole_ratio = 0.95
+    max_hole_ratio = 0.6
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -248,8 +248,8 @@ def fit_mask(mask: np.ndarray, photo: Photo, resize: bool = False) -> np.ndarray
     return mask
 
 
-def hole_warning(mask: np.ndarray, max_hole_ratio: float = 0.95) -> str | None:
-    """Says so if nearly everything is hole, the usual sign of an inverted mask."""
+def hole_warning(mask: np.ndarray, max_hole_ratio: float = 0.6) -> str | None:
+    """Says so if more is hole than known, the usual sign of an inverted mask."""
     if (ratio := mask.mean()) > max_hole_ratio:
         return (
             f"{ratio:.0%} of the photo is hole. If the mask is black where the hole is, invert it "

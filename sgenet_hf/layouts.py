@@ -174,13 +174,21 @@ def _places2(source: Path, _: Path | None, spec: DatasetSpec) -> Splits:
 
 
 def _folders(source: Path, _: Path | None, spec: DatasetSpec) -> Splits:
+    """Not every photo needs a label, but every label a photo: a name that was mistyped must not pass for none."""
     code = _grey_code(spec.num_labels)
     if (source / "images").is_dir():
-        return {"train": _pairs(source / "images", source / "labels", code)}
-    splits = sorted(folder.parent.name for folder in source.glob("*/images"))
-    return {
-        split: _pairs(source / split / "images", source / split / "labels", code, prefix=split) for split in splits
-    }
+        places = {"train": (source, "")}
+    else:
+        splits = sorted(folder.parent.name for folder in source.glob("*/images"))
+        places = {split: (source / split, split) for split in splits}
+    found: Splits = {}
+    for split, (folder, prefix) in places.items():
+        images, labels = folder / "images", folder / "labels"
+        found[split] = _pairs(images, labels, code, prefix=prefix, labels_optional=True)
+        used = {item.label for item in found[split]}
+        if strangers := [path for path in sorted(labels.rglob("*.png")) if path not in used]:
+            raise ValueError(f"{strangers[0]} is the label of no photo in {images}: rename or remove it.")
+    return found
 
 
 def _pairs(images: Path, labels: Path, code: LabelCode, prefix: str = "", labels_optional: bool = False) -> list[Item]:

@@ -245,6 +245,8 @@ def save_photo(photo: Photo, image: Image.Image, path: str | os.PathLike) -> Pat
         try:
             image.save(temporary, format=format_name, **options)
         except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk or the folder, not of the format
+                raise PhotoError(f"Cannot write {path}: {os.strerror(error.errno)}.") from error
             raise PhotoError(f"Cannot write {path.name}: {error}. Use .png.") from error
     return path
 

@@ -354,7 +354,7 @@ class Inpainter:
         photo: Any,
         mask: Any = None,
         *,
-        remove: Sequence[str] | None = None,
+        remove: str | Sequence[str] | None = None,
         strategy: str = "auto",
         semantic_prompt: Any = None,
         invert_mask: bool | None = None,
@@ -370,10 +370,11 @@ class Inpainter:
         Args:
             photo: what `load_photo` reads.
             mask: what `load_mask` reads; white = hole.
-            remove: names of classes whose things are to go, in addition to the mask or in its place; see `mask_of`.
+            remove: names of classes whose things are to go (or one string with commas between them), in addition to
+                the mask or in its place; see `mask_of`.
             strategy: one of `STRATEGIES`.
-            semantic_prompt: what `load_labels` reads, of the photo's size: the class that belongs there, -1 (in
-                files 255) = the network decides.
+            semantic_prompt: the name of the class that belongs in the hole; or what `load_labels` reads, of the
+                photo's size: the class that belongs there, -1 (in files 255) = the network decides.
             invert_mask: the mask is black where the hole is; by default as the checkpoint's processor says (False).
             resize_mask: bring mask and prompt to the photo's size in place of an error; likewise.
             grow: pixels by which to grow the hole, for masks that were drawn too tight; negative shrinks it.
@@ -410,23 +411,30 @@ class Inpainter:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
         invert_mask = self.processor.invert_mask if invert_mask is None else invert_mask
         resize_mask = self.processor.resize_mask if resize_mask is None else resize_mask
-        hole = np.zeros((photo.height, photo.width), bool)
+        hole, painted = np.zeros((photo.height, photo.width), bool), False
         removed: dict[str, float] = {}
         if mask is not None:
             threshold = self.processor.mask_threshold
             hole |= fit_mask(load_mask(mask, invert=invert_mask, threshold=threshold), photo, resize_mask)
+            painted = bool(hole.any())
         if remove:
             found, removed = self._find(photo, remove)
             hole |= found
-        hole = grow_mask(hole, grow)
-        prompt = None if semantic_prompt is None else self._load_prompt(semantic_prompt, photo, resize_mask)
+        before, hole = hole, grow_mask(hole, grow)
+        prompt = None if semantic_prompt is None else self._load_prompt(semantic_prompt, photo, hole, resize_mask)
         if strategy == "auto":
             strategy = "crop" if max(hole.shape) > CROP_ABOVE else "original"
         notes = list(photo.warnings)
         regions = plan_regions(hole, strategy, context=self.model.config.image_size)
         if not regions:
-            notes.append("The mask is empty: the photo is returned unchanged.")
-        elif message := hole_warning(hole, self.processor.max_hole_ratio):
+            if before.any():
+                reason = f"grow={grow} leaves nothing of the hole"
+            elif mask is None:
+                reason = f"nothing was found that is {' or '.join(removed)}"
+            else:
+                reason = "the mask is empty, white is hole and nothing in it is light enough and opaque"
+            notes.append(f"Nothing to fill, the photo is returned unchanged: {reason}.")
+        elif painted and (message := hole_warning(hole, self.processor.max_hole_ratio)):
             notes.append(message)
         notes += [message for region in regions if (message := size_warning(region, hole))]
         factors = (noise_strength, guidance_scale, redrawn_share)
@@ -492,12 +500,12 @@ class Inpainter:
         labels = self.processor.post_process_semantic_segmentation(output, [full])[0]
         return SegmentationResult(labels.cpu().numpy(), confidence[0, 0].cpu().numpy(), self.classes)
 
-    def mask_of(self, photo: Any, classes: Sequence[str], grow: int | None = None) -> np.ndarray:
+    def mask_of(self, photo: Any, classes: str | Sequence[str], grow: int | None = None) -> np.ndarray:
         """The mask that removes things by name: bool (H, W), True = hole.
 
         Args:
             photo: what `load_photo` reads.
-            classes: names from `Inpainter.removable`, in any case.
+            classes: names from `Inpainter.removable`, in any case; or one string with commas between them.
             grow: pixels by which to grow what was found; by default 1 % of the longer side and at least 2, because
                 a map is less exact than a brush and a rim of a car brings the car back.
 
@@ -507,7 +515,7 @@ class Inpainter:
         return self._find(load_photo(photo), classes, grow)[0]
 
     def _find(
-        self, photo: Photo, classes: Sequence[str], grow: int | None = None
+        self, photo: Photo, classes: str | Sequence[str], grow: int | None = None
     ) -> tuple[np.ndarray, dict[str, float]]:
         """`mask_of`, and the share of the photo that each class was found in before it grew."""
         ids = self.class_ids(classes)
@@ -558,12 +566,13 @@ class Inpainter:
         """What can be removed by name: the classes of the segmenter, or else of the network itself."""
         return self.classes if self.segmenter is None else self.segmenter.classes
 
-    def class_ids(self, names: Sequence[str]) -> list[int]:
-        """Ids in `removable` by name, in any case.
+    def class_ids(self, names: str | Sequence[str]) -> list[int]:
+        """Ids in `removable` by name, in any case; several in one string with commas between them.
 
         Raises:
             ValueError: no name, or one that is not known.
         """
+        names = class_names(names)
         ids = {name.lower(): index for index, name in self.removable.items()}
         unknown = [name for name in names if name.lower() not in ids]
         if not ids:
@@ -576,12 +585,30 @@ class Inpainter:
             )
         return [ids[name.lower()] for name in names]
 
-    def _load_prompt(self, source: Any, photo: Photo, resize: bool) -> np.ndarray:
+    def prompted_class(self, name: str) -> int:
+        """Id of a class by name, in any case, for a semantic prompt.
+
+        Raises:
+            ValueError: the network knows no prompts, or no class of that name.
+        """
         if not self.takes_prompts:
             raise ValueError(
                 "This network has no semantic guidance (Base-Net, GatedConv, EdgeConnect): a semantic prompt would do "
                 "nothing."
             )
+        ids = {known.lower(): index for index, known in self.classes.items()}
+        if name.strip().lower() not in ids:
+            raise ValueError(
+                f"The semantic prompt {name!r} is neither a file nor a class: name a palette or grey PNG of class "
+                f"ids, or one of {', '.join(self.classes.values())}."
+            )
+        return ids[name.strip().lower()]
+
+    def _load_prompt(self, source: Any, photo: Photo, hole: np.ndarray, resize: bool) -> np.ndarray:
+        if isinstance(source, str) and not Path(source).exists():
+            return np.where(hole, self.prompted_class(source), -1)
+        if not self.takes_prompts:
+            self.prompted_class("")  # which says so
         labels = load_labels(source, self.model.config.num_labels)
         size = (photo.height, photo.width)
         if labels.shape != size and not resize:
@@ -698,6 +725,11 @@ class Inpainter:
         job.photo.paste(pixels, enlarged(fill.pixels, region, target), weight, target.top, target.left)
 
 
+def class_names(names: str | Sequence[str]) -> list[str]:
+    """Names of classes, given one by one or in one string with commas between them."""
+    return [name.strip() for name in (names.split(",") if isinstance(names, str) else names) if name.strip()]
+
+
 def inpaint(
     photo: Any,
     mask: Any = None,
@@ -721,7 +753,7 @@ def inpaint(
             `noise_strength`, `guidance_scale`, `redrawn_share`; see `Inpainter.prepare`.
 
     Returns:
-        The filled photo, of the same size and mode.
+        The filled photo, of the same size and mode (of black and white photos grey; RGB for palettes, YCbCr and HSV).
     """
     if isinstance(model, str | os.PathLike):
         inpainter = _kept_inpainter(os.fspath(model), device, dtype)
@@ -880,6 +912,7 @@ __all__ = [
     "ScaleView",
     "SegmentationResult",
     "best_device",
+    "class_names",
     "inpaint",
     "load_model",
 ]

@@ -97,9 +97,10 @@ def prepare(
     }
     _write_shards(shards, source, out, spec, shorter, progress)
     counts = {split: len(items) for split, items in splits.items()}
-    description = _describe(spec, shorter, counts, sorted(shards))
+    labelled = {split: sum(item.label is not None for item in items) for split, items in splits.items()}
+    description = _describe(spec, shorter, counts, labelled, sorted(shards))
     _write_file(out / DATASET_FILE, (json.dumps(description, indent=2) + "\n").encode())
-    _write_file(out / "README.md", _card(spec, shorter, counts).encode())
+    _write_file(out / "README.md", _card(spec, shorter, counts, labelled).encode())
     return counts
 
 
@@ -299,12 +300,15 @@ def _write_file(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def _describe(spec: DatasetSpec, shorter: int, counts: Mapping[str, int], files: Sequence[str]) -> dict[str, Any]:
-    """What `data.dataset_spec` reads back."""
-    return dataclasses.asdict(spec) | {"resize_shorter": shorter, "splits": dict(counts), "files": list(files)}
+def _describe(
+    spec: DatasetSpec, shorter: int, counts: Mapping[str, int], labelled: Mapping[str, int], files: Sequence[str]
+) -> dict[str, Any]:
+    """What `data.dataset_spec` reads back, and how many photos of each split have labels."""
+    facts = {"resize_shorter": shorter, "splits": dict(counts), "labelled": dict(labelled), "files": list(files)}
+    return dataclasses.asdict(spec) | facts
 
 
-def _card(spec: DatasetSpec, shorter: int, counts: Mapping[str, int]) -> str:
+def _card(spec: DatasetSpec, shorter: int, counts: Mapping[str, int], labelled: Mapping[str, int]) -> str:
     """The data-set card: which file is which split (for the Hub and `load_dataset`), classes, terms."""
     filled = [split for split, count in counts.items() if count]
     configs = "".join(f"  - split: {split}\n    path: {split}-*.parquet\n" for split in filled)
@@ -312,7 +316,7 @@ def _card(spec: DatasetSpec, shorter: int, counts: Mapping[str, int]) -> str:
         f"| {number} | {name} | {':'.join(map(str, color))} |"
         for number, (name, color) in enumerate(zip(spec.classes, spec.colors, strict=True))
     )
-    sizes = "\n".join(f"| {split} | {count} |" for split, count in counts.items())
+    sizes = "\n".join(f"| {split} | {count} | {labelled[split]} |" for split, count in counts.items())
     return f"""---
 pretty_name: "{spec.title}"
 license: other
@@ -334,8 +338,8 @@ category).
 
 Source: {spec.homepage} ({spec.citation})
 
-| split | photos |
-|---|---|
+| split | photos | with labels |
+|---|---|---|
 {sizes}
 
 | id | class | colour |

@@ -103,7 +103,24 @@ def test_warnings_are_said_on_standard_error(run, folder):
     Image.new("L", (96, 80)).save(folder / "empty.png")
     status, out, err = run(folder / "photos/a.png", folder / "empty.png", "-o", folder / "out.png")
     assert status == 0
-    assert "a.png: warning: The mask is empty" in err and "nothing to fill" in out
+    assert (
+        "a.png: warning: Nothing to fill, the photo is returned unchanged: the mask is empty" in err
+        and "nothing to fill" in out
+    )
+
+
+def test_photos_with_nothing_to_fill_are_not_counted_as_filled(run, folder):
+    Image.new("L", (96, 80)).save(folder / "masks/b.png")
+    status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "out")
+    assert status == 0 and "2 of 3 photos filled, 1 with nothing to fill." in err
+
+
+def test_a_prompt_may_be_the_name_of_a_class(run, folder):
+    given = folder / "photos/a.png", folder / "masks/a.png", "-o", folder / "a.png"
+    assert run(*given, "--semantic-prompt", "label_2")[0] == 0
+    status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "out", "--semantic-prompt", "unicorn")
+    assert status == 2 and err.count("'unicorn' is neither a file nor a class") == 1 and "LABEL_3" in err
+    assert not (folder / "out").exists()
 
 
 def test_all_scales(run, folder, tiny_checkpoint, photo, hole):
@@ -381,7 +398,7 @@ def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
     said, aside = capsys.readouterr()
     assert aside == ""
     assert main(["info", "--classes"]) == 0
-    assert capsys.readouterr().out.split("\n")[:2] == ["sky", "building"]
+    assert capsys.readouterr().out.split("\n")[:2] == ["sky 128:128:128", "building 128:0:0"]
     parameters = sgenet_hf.load_model(tiny_checkpoint, device="cpu").num_parameters()
     for expected in (
         "SGE-Net",

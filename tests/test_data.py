@@ -374,6 +374,18 @@ def test_the_card_tells_datasets_the_splits(street, tmp_path):
     assert json.loads((tmp_path / "out/dataset.json").read_text())["splits"] == {"train": 4, "dev": 1, "report": 0}
 
 
+def test_own_photos_need_no_labels_but_every_label_needs_a_photo(tmp_path):
+    make_folders(tmp_path / "source")
+    save(tmp_path / "source/train/images/y.png", photo(9))
+    assert prepare("folders", tmp_path / "source", tmp_path / "out") == {"train": 2, "val": 1}
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["labelled"] == {"train": 1, "val": 1}
+    assert "| train | 2 | 1 |" in (tmp_path / "out/README.md").read_text()
+    assert [row["label"] is None for row in load_inpainting_dataset(str(tmp_path / "out"), "train")] == [False, True]
+    save(tmp_path / "source/train/labels/Y.png", numbers(0, 1, 255))
+    with pytest.raises(ValueError, match=r"Y\.png is the label of no photo"):
+        prepare("folders", tmp_path / "source", tmp_path / "again")
+
+
 def test_wrong_sources_say_what_is_expected(tmp_path):
     with pytest.raises(ValueError, match="Unknown data set 'ade20k'"):
         prepare("ade20k", tmp_path, tmp_path / "out")

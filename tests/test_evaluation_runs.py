@@ -130,6 +130,10 @@ def test_wins_by_complexity(one_process):
             "eval.run: toy has the splits train, dev, report, not 'test'",
         ),
         (["street{noise_strength: 5}", "--data", "toy:2"], "eval.run: `noise_strength` must be a number from 0 to 2"),
+        (
+            ["telea", "--data", "toy:5", "--splits", "dev", "--masks", "centre-999"],
+            "eval.run: A hole of 999x999 does not",
+        ),
         (["telea", "--data", "toy:2", "--masks", "center-96"], "eval.run: Unknown mask set 'center-96': use centre-N"),
     ],
 )

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,7 +121,21 @@ def test_an_empty_mask_returns_the_photo(inpainter, rng):
     np.testing.assert_array_equal(np.asarray(result.image), np.asarray(photo))
     assert result.score is None
     assert result.scales == []
-    assert "empty" in result.warnings[0]
+    assert "the mask is empty" in result.warnings[0]
+    shrunk = inpainter(photo, box_mask(*np.asarray(photo).shape[:2], (3, 3, 9, 9)), grow=-9)
+    assert "grow=-9 leaves nothing of the hole" in shrunk.warnings[0]
+
+
+def test_where_nothing_is_found_nothing_is_filled(inpainter, rng, monkeypatch):
+    monkeypatch.setattr(inpainter, "segment", lambda photo: SimpleNamespace(labels=np.zeros((60, 80), int)))
+    result = inpainter(scene(rng, 60, 80), remove="label_1, LABEL_2")
+    assert "nothing was found that is LABEL_1 or LABEL_2" in result.warnings[0] and not result.mask.any()
+
+
+def test_a_mask_that_is_mostly_hole_may_be_inverted(inpainter, rng):
+    photo, mask = scene(rng, 60, 80), box_mask(60, 80, (5, 5, 40, 40))
+    assert not any("invert_mask" in message for message in inpainter(photo, mask).warnings)
+    assert any("invert_mask" in message for message in inpainter(photo, ~mask).warnings)
 
 
 def test_a_full_mask_still_runs_and_warns(inpainter, rng):
@@ -335,6 +350,11 @@ def test_a_prompt_guides_the_fill_and_255_leaves_it(inpainter, rng):
     guided = inpainter(photo, mask, semantic_prompt=Image.fromarray(prompt))
     assert (np.asarray(guided.image) != unguided).any()
     assert_known_pixels_untouched(guided, photo, mask)
+    by_name = inpainter(photo, mask, semantic_prompt="label_2")
+    np.testing.assert_array_equal(np.asarray(by_name.image), np.asarray(guided.image))
+    assert by_name.prompted
+    with pytest.raises(ValueError, match="'unicorn' is neither a file nor a class.*LABEL_3"):
+        inpainter(photo, mask, semantic_prompt="unicorn")
     with pytest.raises(PhotoError, match="semantic prompt has 40x32"):
         inpainter(photo, mask, semantic_prompt=prompt[::2, ::2])
     resized = inpainter(photo, mask, semantic_prompt=prompt[::2, ::2], resize_mask=True)
@@ -365,7 +385,7 @@ def test_remove_by_name_fills_what_the_network_sees(inpainter, rng):
     np.testing.assert_array_equal(inpainter.mask_of(photo, [name], grow=0), exact)
     grown = inpainter.mask_of(photo, [name])
     assert grown[exact].all() and grown.sum() > exact.sum()
-    removed = inpainter(photo, remove=[name])
+    removed = inpainter(photo, remove=name)
     np.testing.assert_array_equal(removed.mask, grown)
     assert removed.removed == {name: exact.mean()}
     extra = box_mask(120, 150, (0, 0, 9, 9))
