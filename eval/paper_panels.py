@@ -299,12 +299,11 @@ def main(argv: list[str] | None = None) -> int:
         roles = roles_of(names)
         # With classical company only, Fig. 11 shows the failures of the first.
         reference = reference_of(arguments.reference or roles.get("SGE-Net"), systems) or names[0]
-    judges = load_judges([], None, None, arguments.segmenter, arguments.device)
-    samples = samples_of(arguments)
-    facts = samples.fingerprint()
-    with said_in_a_sentence("eval.paper_panels"):
+        judges = load_judges([], None, None, arguments.segmenter, arguments.device)
+        samples = samples_of(arguments)
+        facts = samples.fingerprint()
         systems = [for_classes(system, facts["class_names"]) for system in systems]
-    labels = labels_for(systems, facts, judges.segmenter)
+        labels = labels_for(systems, facts, judges.segmenter)
     guided, oracle = guided_of(roles), None
     if guided is not None and same_classes(systems[names.index(guided)].class_names, facts["class_names"]):
         source = arguments.systems[names.index(guided)].removeprefix(f"{guided}=")

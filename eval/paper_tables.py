@@ -62,9 +62,12 @@ class Results:
             OSError: If it cannot be read.
             ValueError: If `eval.run` did not write it, or it holds a result that another file has already given.
         """
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or not {"results", "sets", "provenance"} <= record.keys():
-            raise ValueError(f"{path} is no result.json of eval.run.")
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if not {"results", "sets", "provenance"} <= record.keys():
+                raise KeyError("results")
+        except (AttributeError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is no result.json of eval.run.") from error
         for line in record["results"]:
             known = self.lines.setdefault(tuple(line[key] for key in PLACE), {})
             if line["system"] in known:

@@ -249,7 +249,7 @@ def fit_mask(mask: np.ndarray, photo: Photo, resize: bool = False) -> np.ndarray
 
 
 def hole_warning(mask: np.ndarray, max_hole_ratio: float = 0.6) -> str | None:
-    """Says so if more is hole than known, the usual sign of an inverted mask."""
+    """Says so if most of the photo is hole, the usual sign of an inverted mask."""
     if (ratio := mask.mean()) > max_hole_ratio:
         return (
             f"{ratio:.0%} of the photo is hole. If the mask is black where the hole is, invert it "

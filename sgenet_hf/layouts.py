@@ -186,8 +186,12 @@ def _folders(source: Path, _: Path | None, spec: DatasetSpec) -> Splits:
         images, labels = folder / "images", folder / "labels"
         found[split] = _pairs(images, labels, code, prefix=prefix, labels_optional=True)
         used = {item.label for item in found[split]}
-        if strangers := [path for path in sorted(labels.rglob("*.png")) if path not in used]:
-            raise ValueError(f"{strangers[0]} is the label of no photo in {images}: rename or remove it.")
+        files = (path for path in sorted(labels.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        if stranger := next((path for path in files if path not in used), None):
+            raise ValueError(
+                f"{stranger} is the label of no photo in {images}: a label is a PNG of its photo's name. Rename or "
+                "remove it."
+            )
     return found
 
 
@@ -196,8 +200,8 @@ def _pairs(images: Path, labels: Path, code: LabelCode, prefix: str = "", labels
     items = []
     for image in find_images(images):
         name = image.relative_to(images).with_suffix("")
-        label: Path | None = labels / name.with_suffix(".png")
-        if not labels.is_dir() or (labels_optional and not (labels / name.with_suffix(".png")).is_file()):
+        label: Path | None = labels / f"{name}.png"
+        if not labels.is_dir() or (labels_optional and not (labels / f"{name}.png").is_file()):
             label = None
         identity = f"{prefix}/{name.as_posix()}" if prefix else name.as_posix()
         items.append(Item(identity, identity, image, label, code if label else None))

@@ -479,7 +479,7 @@ class Handlers:
                 mask,
                 remove=remove,
                 strategy=strategy,
-                semantic_prompt=semantic_prompt,
+                semantic_prompt=Path(semantic_prompt) if semantic_prompt else None,
                 invert_mask=invert_mask,
                 grow=int(grow),
                 feather=int(feather),

@@ -266,7 +266,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike, what: str) -> Iterator[Path]:
-    """Give a new folder beside `path`; rename it to `path` when the block ends well, else remove it.
+    """Give a folder to write to; when the block ends well it is `path`, else nothing is left of it.
+
+    A new one is written under another name beside `path`. An empty one that is there may be a mount, a link or the
+    folder that somebody is in: it is written to in its place, and emptied again if the block fails.
 
     Args:
         path: Must be new, or an empty folder.
@@ -275,9 +278,19 @@ def whole_folder(path: str | os.PathLike, what: str) -> Iterator[Path]:
     Raises:
         FileExistsError: If something is there.
     """
-    path = Path(path).absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} is not empty; name a new folder for {what}.")
+    path = Path(path)
+    if path.is_dir():
+        if any(path.iterdir()):
+            raise FileExistsError(f"{path} is not empty; name a new folder for {what}.")
+        try:
+            yield path
+        except BaseException:
+            for written in path.iterdir():
+                shutil.rmtree(written) if written.is_dir() else written.unlink()
+            raise
+        return
+    if path.exists():
+        raise FileExistsError(f"{path} is a file; name a new folder for {what}.")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)

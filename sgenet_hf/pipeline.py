@@ -324,7 +324,7 @@ class Inpainter:
         photos: Iterable[Any],
         masks: Iterable[Any] | None = None,
         *,
-        semantic_prompts: Iterable[Any] | None = None,
+        semantic_prompts: str | Iterable[Any] | None = None,
         batch_size: int = 8,
         **options: Any,
     ) -> list[InpaintingResult]:
@@ -333,7 +333,7 @@ class Inpainter:
         Args:
             photos: what `load_photo` reads.
             masks: one for each photo; may be left out with `remove`.
-            semantic_prompts: one for each photo, `None` where there is none.
+            semantic_prompts: one for each photo, `None` where there is none; or the name of one class for all.
             batch_size: how many regions go through the network together.
             options: for all photos alike, see `prepare`.
 
@@ -342,7 +342,9 @@ class Inpainter:
         """
         photos = list(photos)
         holes = [None] * len(photos) if masks is None else list(masks)
-        prompts = [None] * len(photos) if semantic_prompts is None else list(semantic_prompts)
+        if semantic_prompts is None or isinstance(semantic_prompts, str):
+            semantic_prompts = [semantic_prompts] * len(photos)
+        prompts = list(semantic_prompts)
         jobs = [
             self.prepare(photo, mask, semantic_prompt=prompt, **options)
             for photo, mask, prompt in zip(photos, holes, prompts, strict=True)
@@ -389,9 +391,9 @@ class Inpainter:
                 network's own drawing, several times faster, 1 all; by default the checkpoint's (`street`: 1).
 
         Raises:
-            FileNotFoundError: no such photo, mask or prompt.
+            FileNotFoundError: no such photo or mask, or no prompt of that path (`pathlib.Path`).
             PhotoError: one of them cannot be used, or they do not fit each other.
-            ValueError: an option out of range.
+            ValueError: an option out of range, or a prompt in a string that is neither a file nor a class.
         """
         if strategy not in STRATEGIES:
             raise ValueError(f"Unknown strategy {strategy!r}: use one of {', '.join(STRATEGIES)}.")
@@ -411,30 +413,32 @@ class Inpainter:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
         invert_mask = self.processor.invert_mask if invert_mask is None else invert_mask
         resize_mask = self.processor.resize_mask if resize_mask is None else resize_mask
-        hole, painted = np.zeros((photo.height, photo.width), bool), False
+        hole = painted = np.zeros((photo.height, photo.width), bool)
         removed: dict[str, float] = {}
         if mask is not None:
             threshold = self.processor.mask_threshold
-            hole |= fit_mask(load_mask(mask, invert=invert_mask, threshold=threshold), photo, resize_mask)
-            painted = bool(hole.any())
+            painted = fit_mask(load_mask(mask, invert=invert_mask, threshold=threshold), photo, resize_mask)
+            hole = painted
         if remove:
             found, removed = self._find(photo, remove)
-            hole |= found
-        before, hole = hole, grow_mask(hole, grow)
+            hole = painted | found
+        wanted, hole = hole, grow_mask(hole, grow)
         prompt = None if semantic_prompt is None else self._load_prompt(semantic_prompt, photo, hole, resize_mask)
         if strategy == "auto":
             strategy = "crop" if max(hole.shape) > CROP_ABOVE else "original"
         notes = list(photo.warnings)
         regions = plan_regions(hole, strategy, context=self.model.config.image_size)
         if not regions:
-            if before.any():
-                reason = f"grow={grow} leaves nothing of the hole"
-            elif mask is None:
-                reason = f"nothing was found that is {' or '.join(removed)}"
-            else:
-                reason = "the mask is empty, white is hole and nothing in it is light enough and opaque"
-            notes.append(f"Nothing to fill, the photo is returned unchanged: {reason}.")
-        elif painted and (message := hole_warning(hole, self.processor.max_hole_ratio)):
+            reasons = []
+            if wanted.any():
+                reasons.append(f"grow={grow} leaves nothing of the hole")
+            elif mask is not None:
+                known = "light" if invert_mask else "dark, or transparent,"
+                reasons.append(f"the mask is empty, what is {known} in it is known")
+            if removed and not wanted.any():
+                reasons.append(f"nothing was found that is {' or '.join(removed)}")
+            notes.append(f"Nothing to fill, the photo is returned unchanged: {', and '.join(reasons)}.")
+        elif message := hole_warning(painted, self.processor.max_hole_ratio):
             notes.append(message)
         notes += [message for region in regions if (message := size_warning(region, hole))]
         factors = (noise_strength, guidance_scale, redrawn_share)
@@ -573,7 +577,7 @@ class Inpainter:
             ValueError: no name, or one that is not known.
         """
         names = class_names(names)
-        ids = {name.lower(): index for index, name in self.removable.items()}
+        ids = {name.strip().lower(): index for index, name in self.removable.items()}
         unknown = [name for name in names if name.lower() not in ids]
         if not ids:
             raise ValueError(f"{type(self.model).__name__} names no classes: name a segmenter, or paint a mask.")
@@ -585,30 +589,32 @@ class Inpainter:
             )
         return [ids[name.lower()] for name in names]
 
+    def _refuse_prompts_in_vain(self) -> None:
+        if not self.takes_prompts:
+            raise ValueError(
+                "This network has no semantic guidance (Base-Net, GatedConv, EdgeConnect): a semantic prompt would do "
+                "nothing."
+            )
+
     def prompted_class(self, name: str) -> int:
         """Id of a class by name, in any case, for a semantic prompt.
 
         Raises:
             ValueError: the network knows no prompts, or no class of that name.
         """
-        if not self.takes_prompts:
-            raise ValueError(
-                "This network has no semantic guidance (Base-Net, GatedConv, EdgeConnect): a semantic prompt would do "
-                "nothing."
-            )
-        ids = {known.lower(): index for index, known in self.classes.items()}
+        self._refuse_prompts_in_vain()
+        ids = {known.strip().lower(): index for index, known in self.classes.items()}
         if name.strip().lower() not in ids:
             raise ValueError(
-                f"The semantic prompt {name!r} is neither a file nor a class: name a palette or grey PNG of class "
-                f"ids, or one of {', '.join(self.classes.values())}."
+                f"The semantic prompt {name!r} is no file, no folder and no class: name a palette or grey PNG of "
+                f"class ids, for a folder of photos a folder of these, or one of {', '.join(self.classes.values())}."
             )
         return ids[name.strip().lower()]
 
     def _load_prompt(self, source: Any, photo: Photo, hole: np.ndarray, resize: bool) -> np.ndarray:
-        if isinstance(source, str) and not Path(source).exists():
+        self._refuse_prompts_in_vain()
+        if isinstance(source, str) and "://" not in source and not Path(source).is_file():
             return np.where(hole, self.prompted_class(source), -1)
-        if not self.takes_prompts:
-            self.prompted_class("")  # which says so
         labels = load_labels(source, self.model.config.num_labels)
         size = (photo.height, photo.width)
         if labels.shape != size and not resize:

@@ -204,7 +204,7 @@ class Trainer:
         return {name: self.bare(net) for name, net in found.items() if net is not None}
 
     def bare(self, network: torch.nn.Module) -> torch.nn.Module:
-        """A network without what was put around it for several processes, another precision or `torch.compile`."""
+        """A network without what was put around it for several processes or by `torch.compile`."""
         return self.accelerator.unwrap_model(network, keep_torch_compile=False)
 
     def _save_networks(self, models: list, weights: list, folder: str) -> None:
@@ -475,7 +475,7 @@ class Trainer:
 
     def look(self, real: torch.Tensor, fake: torch.Tensor, mask: torch.Tensor) -> tuple[tuple, list, list]:
         """The frozen discriminator's logits and features of the fill, and its features of the truth."""
-        discriminator = self.bare(self.discriminator)
+        discriminator = self.accelerator.unwrap_model(self.discriminator)
         discriminator.requires_grad_(False)
         with self.accelerator.autocast():
             fake_logits, fake_features = discriminator(fake, mask)

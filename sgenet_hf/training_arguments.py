@@ -245,7 +245,8 @@ class Arguments:
             raise ValueError("class_balance counts labels before it trains: not with streaming.")
         if self.data.machine_labels_only and not self.data.label_model:
             raise ValueError("machine_labels_only needs label_model: name the segmenter that labels.")
-        if self.data.machine_labels_only and self.data.prompt_share and self.model.system == "sgenet":
+        guided = self.model.system == "sgenet" and self.model.semantic_guidance is not False
+        if guided and self.data.machine_labels_only and self.data.prompt_share:
             raise ValueError("Prompts are drawn from human labels: with machine_labels_only give prompt_share 0.")
         if self.loss.segmentation == "literal" and (
             self.loss.class_balance or self.loss.segmentation_hole_weight != 1

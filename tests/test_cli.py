@@ -119,7 +119,7 @@ def test_a_prompt_may_be_the_name_of_a_class(run, folder):
     given = folder / "photos/a.png", folder / "masks/a.png", "-o", folder / "a.png"
     assert run(*given, "--semantic-prompt", "label_2")[0] == 0
     status, _, err = run(folder / "photos", folder / "masks", "-o", folder / "out", "--semantic-prompt", "unicorn")
-    assert status == 2 and err.count("'unicorn' is neither a file nor a class") == 1 and "LABEL_3" in err
+    assert status == 2 and err.count("'unicorn' is no file, no folder and no class") == 1 and "LABEL_3" in err
     assert not (folder / "out").exists()
 
 

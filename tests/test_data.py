@@ -381,9 +381,15 @@ def test_own_photos_need_no_labels_but_every_label_needs_a_photo(tmp_path):
     assert json.loads((tmp_path / "out/dataset.json").read_text())["labelled"] == {"train": 1, "val": 1}
     assert "| train | 2 | 1 |" in (tmp_path / "out/README.md").read_text()
     assert [row["label"] is None for row in load_inpainting_dataset(str(tmp_path / "out"), "train")] == [False, True]
-    save(tmp_path / "source/train/labels/Y.png", numbers(0, 1, 255))
-    with pytest.raises(ValueError, match=r"Y\.png is the label of no photo"):
-        prepare("folders", tmp_path / "source", tmp_path / "again")
+    save(tmp_path / "source/train/images/y.10.jpg", photo(9))
+    save(tmp_path / "source/train/labels/y.10.png", numbers(0, 1, 255))
+    prepare("folders", tmp_path / "source", tmp_path / "out")
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["labelled"] == {"train": 2, "val": 1}
+    for name in ("Y.png", "y.tif"):
+        save(tmp_path / "source/train/labels" / name, numbers(0, 1, 255))
+        with pytest.raises(ValueError, match=f"{name} is the label of no photo"):
+            prepare("folders", tmp_path / "source", tmp_path / "again")
+        (tmp_path / "source/train/labels" / name).unlink()
 
 
 def test_wrong_sources_say_what_is_expected(tmp_path):

@@ -182,6 +182,20 @@ def test_a_folder_that_holds_something_is_not_written_over(tiny_checkpoint, lice
     with pytest.raises(FileExistsError, match="not empty"):
         hub.write_hub_folder(tiny_checkpoint, tmp_path, REPO_ID, license_file=license_file)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(FileExistsError, match=r"mine\.txt is a file"):
+        hub.write_hub_folder(tiny_checkpoint, tmp_path / "mine.txt", REPO_ID, license_file=license_file)
+
+
+def test_an_empty_folder_is_written_to_in_its_place(tiny_checkpoint, license_file, tmp_path, monkeypatch):
+    """It may be the one that somebody is in, or a link."""
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    with pytest.raises(ValueError, match="license_file"):
+        hub.write_hub_folder(tiny_checkpoint, ".", REPO_ID)
+    assert not list((tmp_path / "real").iterdir())
+    hub.write_hub_folder(tiny_checkpoint, tmp_path / "link", REPO_ID, license_file=license_file)
+    assert Path("model.safetensors").is_file() and (tmp_path / "real").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_bundled_checkpoint_brings_its_terms_training_and_scores(tmp_path):

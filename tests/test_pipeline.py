@@ -130,6 +130,8 @@ def test_where_nothing_is_found_nothing_is_filled(inpainter, rng, monkeypatch):
     monkeypatch.setattr(inpainter, "segment", lambda photo: SimpleNamespace(labels=np.zeros((60, 80), int)))
     result = inpainter(scene(rng, 60, 80), remove="label_1, LABEL_2")
     assert "nothing was found that is LABEL_1 or LABEL_2" in result.warnings[0] and not result.mask.any()
+    black = inpainter(scene(rng, 60, 80), np.ones((60, 80), bool), invert_mask=True, remove=["label_1"])
+    assert "what is light in it is known, and nothing was found that is LABEL_1" in black.warnings[0]
 
 
 def test_a_mask_that_is_mostly_hole_may_be_inverted(inpainter, rng):
@@ -353,7 +355,9 @@ def test_a_prompt_guides_the_fill_and_255_leaves_it(inpainter, rng):
     by_name = inpainter(photo, mask, semantic_prompt="label_2")
     np.testing.assert_array_equal(np.asarray(by_name.image), np.asarray(guided.image))
     assert by_name.prompted
-    with pytest.raises(ValueError, match="'unicorn' is neither a file nor a class.*LABEL_3"):
+    both = inpainter.batch([photo, photo], [mask, mask], semantic_prompts="LABEL_2")
+    np.testing.assert_array_equal(np.asarray(both[1].image), np.asarray(guided.image))
+    with pytest.raises(ValueError, match="'unicorn' is no file, no folder and no class.*LABEL_3"):
         inpainter(photo, mask, semantic_prompt="unicorn")
     with pytest.raises(PhotoError, match="semantic prompt has 40x32"):
         inpainter(photo, mask, semantic_prompt=prompt[::2, ::2])
