@@ -87,7 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers_logging.disable_progress_bar()  # "Loading weights" takes a moment
     enable_progress_bars()  # the Hub's, which the line above turns off too: a download may take long
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads it, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ALL_WELL
     except (CheckpointError, ValueError, OSError, ImportError) as error:
         _say(f"sgenet {arguments.command}: {error}")
         return NOTHING_DONE

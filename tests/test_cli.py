@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -390,6 +391,12 @@ def test_masks_are_written_with_their_fingerprint(tmp_path, capsys):
     assert mask_set_sha256(expected) in capsys.readouterr().out
     assert main(["masks", "no-such-set", str(tmp_path / "other")]) == 2
     assert "no-such-set" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tiny_checkpoint):
+    command = f"{sys.executable} -m sgenet_hf.cli info {tiny_checkpoint} | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_info_says_what_a_checkpoint_is(tiny_checkpoint, tmp_path, capsys):
