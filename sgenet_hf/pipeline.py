@@ -413,16 +413,14 @@ class Inpainter:
             raise ValueError("Nothing says what to fill: pass a mask, or remove=[names of classes].")
         invert_mask = self.processor.invert_mask if invert_mask is None else invert_mask
         resize_mask = self.processor.resize_mask if resize_mask is None else resize_mask
-        hole = painted = np.zeros((photo.height, photo.width), bool)
+        painted = found = np.zeros((photo.height, photo.width), bool)
         removed: dict[str, float] = {}
         if mask is not None:
             threshold = self.processor.mask_threshold
             painted = fit_mask(load_mask(mask, invert=invert_mask, threshold=threshold), photo, resize_mask)
-            hole = painted
         if remove:
             found, removed = self._find(photo, remove)
-            hole = painted | found
-        wanted, hole = hole, grow_mask(hole, grow)
+        hole = grow_mask(painted | found, grow)
         prompt = None if semantic_prompt is None else self._load_prompt(semantic_prompt, photo, hole, resize_mask)
         if strategy == "auto":
             strategy = "crop" if max(hole.shape) > CROP_ABOVE else "original"
@@ -430,12 +428,12 @@ class Inpainter:
         regions = plan_regions(hole, strategy, context=self.model.config.image_size)
         if not regions:
             reasons = []
-            if wanted.any():
-                reasons.append(f"grow={grow} leaves nothing of the hole")
+            if painted.any() or found.any():
+                reasons = [f"grow={grow} leaves nothing of the hole"]
             elif mask is not None:
                 known = "light" if invert_mask else "dark, or transparent,"
-                reasons.append(f"the mask is empty, what is {known} in it is known")
-            if removed and not wanted.any():
+                reasons = [f"the mask is empty, what is {known} in it is known"]
+            if removed and not found.any():
                 reasons.append(f"nothing was found that is {' or '.join(removed)}")
             notes.append(f"Nothing to fill, the photo is returned unchanged: {', and '.join(reasons)}.")
         elif message := hole_warning(painted, self.processor.max_hole_ratio):
@@ -577,7 +575,7 @@ class Inpainter:
             ValueError: no name, or one that is not known.
         """
         names = class_names(names)
-        ids = {name.strip().lower(): index for index, name in self.removable.items()}
+        ids = _by_name(self.removable)
         unknown = [name for name in names if name.lower() not in ids]
         if not ids:
             raise ValueError(f"{type(self.model).__name__} names no classes: name a segmenter, or paint a mask.")
@@ -603,7 +601,7 @@ class Inpainter:
             ValueError: the network knows no prompts, or no class of that name.
         """
         self._refuse_prompts_in_vain()
-        ids = {known.strip().lower(): index for index, known in self.classes.items()}
+        ids = _by_name(self.classes)
         if name.strip().lower() not in ids:
             raise ValueError(
                 f"The semantic prompt {name!r} is no file, no folder and no class: name a palette or grey PNG of "
@@ -734,6 +732,11 @@ class Inpainter:
 def class_names(names: str | Sequence[str]) -> list[str]:
     """Names of classes, given one by one or in one string with commas between them."""
     return [name.strip() for name in (names.split(",") if isinstance(names, str) else names) if name.strip()]
+
+
+def _by_name(classes: Mapping[int, str]) -> dict[str, int]:
+    """Ids by name in lower case; some published segmenters' names end in blanks."""
+    return {name.strip().lower(): index for index, name in classes.items()}
 
 
 def inpaint(
