@@ -31,6 +31,7 @@ from tqdm import tqdm
 from transformers import AutoModel
 
 from eval.columns import markdown_rows
+from eval.commands import said_in_a_sentence
 from eval.files import write_picture, write_whole
 from eval.plots import scatter
 from eval.provenance import now, provenance
@@ -214,6 +215,9 @@ def main(argv: list[str] | None = None) -> int:
         for layout in arguments.layouts
         for mode in arguments.modes
     ]
+    with said_in_a_sentence("eval.benchmark"):
+        for name in arguments.models:
+            build(name)  # or the wrong one among many ends the measurement in its middle
     rows = [in_fresh_process(*line) for line in tqdm(plan, desc="benchmark", unit="line")]
     print(markdown(rows))
     if arguments.out:

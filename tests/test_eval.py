@@ -281,6 +281,12 @@ def test_benchmark_knows_modes_batches_and_draws_a_dot_for_each_line(tmp_path):
     assert set(COLOURS[:2]) <= colours
 
 
+def test_benchmark_refuses_a_wrong_name_before_it_measures(monkeypatch):
+    monkeypatch.setattr(benchmark, "in_fresh_process", lambda *line: pytest.fail("measured"))
+    with pytest.raises(SystemExit, match=r"eval\.benchmark: No folder and no bundled weights of the name 'nope'"):
+        benchmark.main(["small", "nope"])
+
+
 def test_benchmark_counts_two_operations_for_each_multiplication():
     convolution = torch.nn.Conv2d(3, 8, 3, padding=1)
     assert benchmark.flops(convolution, {"input": torch.zeros(1, 3, 10, 10)}) == 2 * 3 * 8 * 9 * 100
