@@ -1,7 +1,8 @@
 """Which parts of a photo the network sees, at which size: geometry for `pipeline.py`, numpy only.
 
 A region is what one run of the network sees. `crop` gives each hole that stands alone a region of its own, about 2.5
-times the hole's box; `resize` and `original` have one region, the whole photo.
+times the hole's box, and a scratch or wire that reaches far one for each of its pieces; `resize` and `original` have
+one region, the whole photo.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ LARGEST_SIDE = 512  # of what the network sees under `crop` and `resize`
 CONTEXT = 2.5  # side of the crop over side of the hole's box
 WIDE_ABOVE = 200  # pixels of hole, as the network sees it, above which fills look made up
 CELLS = 64  # holes are told apart on a grid of this many cells along the longer side
+THIN = 1 / 5  # of the smallest crop: scratches and wires, whose surroundings lie beside them
+PIECE = 3 / 4  # of the smallest crop: side of the cells in which a thin hole that reaches far is filled
+MOST_PIECES = 100  # of one hole: each takes the better part of a second
 TOUCHING = 1 / 8  # of a box's side: holes closer than that are filled together
 
 
@@ -87,8 +91,10 @@ def plan_regions(mask: np.ndarray, strategy: str, context: int) -> list[Region]:
     if strategy == "crop":
         regions = []
         for hole in merged(hole_boxes(mask), whole, context):
-            box = crop_around(hole, whole, context)
-            regions.append(Region(box, shrunk_size((box.height, box.width)), hole))
+            pieces = pieces_of(hole, mask, whole, context)
+            for piece in pieces:
+                box = crop_around(piece, whole, context, CONTEXT if len(pieces) == 1 else 1)
+                regions.append(Region(box, shrunk_size((box.height, box.width)), piece))
         return regions
     hole = _bounds(mask)
     size = (whole.height, whole.width)
@@ -150,12 +156,35 @@ def _neighbours(first: Box, second: Box, whole: Box, context: int) -> bool:
     return in_context and max(together.width, together.height) <= LARGEST_SIDE
 
 
-def crop_around(hole: Box, whole: Box, context: int) -> Box:
-    """About 2.5 times the hole's box around it, moved inside the photo where it would reach beyond."""
+def pieces_of(hole: Box, mask: np.ndarray, whole: Box, context: int) -> list[Box]:
+    """The boxes in which a hole is filled: itself, but of a thin one whose crop would have to be shrunk, so that what
+    is a pixel wide would become several, the pieces in cells that fit into the smallest crop.
+
+    Args:
+        hole: box of the hole.
+        mask: bool (H, W), True = hole.
+        whole: box of the photo.
+        context: smallest side of a crop in pixels.
+    """
+    crop, side = crop_around(hole, whole, context), max(1, int(context * PIECE))
+    if max(crop.width, crop.height) <= LARGEST_SIDE or holds_square(mask[hole.window], int(context * THIN) + 1):
+        return [hole]
+    pieces = []
+    for top in range(hole.top, hole.bottom, side):
+        for left in range(hole.left, hole.right, side):
+            cell = Box(left, top, min(left + side, hole.right), min(top + side, hole.bottom))
+            if mask[cell.window].any():
+                inside = _bounds(mask[cell.window])
+                pieces.append(Box(inside.left + left, inside.top + top, inside.right + left, inside.bottom + top))
+    return pieces if len(pieces) <= MOST_PIECES else [hole]
+
+
+def crop_around(hole: Box, whole: Box, context: int, times: float = CONTEXT) -> Box:
+    """About 2.5 `times` the hole's box around it, moved inside the photo where it would reach beyond."""
     starts, ends = [], []
     for axis in (0, 1):
         start, end, limit = hole[axis], hole[axis + 2], whole[axis + 2]
-        side = min(limit, max(context, round(CONTEXT * (end - start))))
+        side = min(limit, max(context, round(times * (end - start))))
         first = min(max(0, (start + end - side) // 2), limit - side)
         starts.append(first)
         ends.append(first + side)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from transformers import pipeline
 
 import sgenet_hf
@@ -221,6 +221,43 @@ def test_every_hole_pixel_belongs_to_exactly_one_region(rng):
         count[region.hole.window] += mask[region.hole.window]
         assert region.box.union(region.hole) == region.box
     np.testing.assert_array_equal(count, mask)
+
+
+def wires(height, width, thickness):
+    """A cross from corner to corner."""
+    mask = Image.new("L", (width, height))
+    for ends in ((0, 0, width, height), (0, height, width, 0)):
+        ImageDraw.Draw(mask).line(ends, fill=255, width=thickness)
+    return np.asarray(mask) > 0
+
+
+def test_wires_are_filled_in_pieces_at_full_resolution():
+    mask = wires(1500, 2000, 8)
+    count = np.zeros(mask.shape, int)
+    regions = plan_regions(mask, "crop", context=256)
+    for region in regions:
+        assert region.size == (region.box.height, region.box.width) == (256, 256)
+        assert region.box.union(region.hole) == region.box
+        count[region.hole.window] += mask[region.hole.window]
+    assert len(regions) > 10
+    np.testing.assert_array_equal(count, mask)
+
+
+def test_what_is_not_thin_or_would_be_too_many_pieces_is_filled_in_one():
+    wide = wires(1500, 2000, 8) | box_mask(1500, 2000, (900, 700, 1000, 800))
+    assert len(plan_regions(wide, "crop", context=256)) == 1
+    assert len(plan_regions(wires(400, 500, 8)[:200, :200], "crop", context=256)) == 1  # not shrunk
+    grid = np.zeros((3000, 4000), bool)
+    grid[::100], grid[:, ::100] = True, True
+    assert len(plan_regions(grid, "crop", context=256)) == 1
+
+
+def test_the_pieces_of_a_wire_meet_without_a_gap(inpainter, rng):
+    photo, mask = scene(rng, 700, 1300), wires(700, 1300, 5)
+    result = inpainter(photo, mask, feather=2)
+    assert len(inpainter.prepare(photo, mask).regions) > 5 and not result.warnings
+    changed = (np.asarray(result.image) != np.asarray(photo)).any(axis=-1)
+    assert changed[mask].mean() > 0.99
 
 
 def test_each_hole_of_a_large_photo_is_filled(inpainter, rng):
