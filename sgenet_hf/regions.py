@@ -7,6 +7,7 @@ one region, the whole photo.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ CONTEXT = 2.5  # side of the crop over side of the hole's box
 WIDE_ABOVE = 200  # pixels of hole, as the network sees it, above which fills look made up
 CELLS = 64  # holes are told apart on a grid of this many cells along the longer side
 THIN = 1 / 5  # of the smallest crop: scratches and wires, whose surroundings lie beside them
-PIECE = 3 / 4  # of the smallest crop: side of the cells in which a thin hole that reaches far is filled
-MOST_PIECES = 100  # of one hole: each takes the better part of a second
+PIECE = 3 / 4  # of a crop: side of the cells in which a thin hole that reaches far is filled
+MOST_PIECES = 100  # regions of a photo, above which no hole is cut: one takes .7 s, of the largest crops 3
 TOUCHING = 1 / 8  # of a box's side: holes closer than that are filled together
 
 
@@ -89,11 +90,13 @@ def plan_regions(mask: np.ndarray, strategy: str, context: int) -> list[Region]:
         return []
     whole = whole_box(mask)
     if strategy == "crop":
-        regions = []
+        regions: list[Region] = []
         for hole in merged(hole_boxes(mask), whole, context):
-            pieces = pieces_of(hole, mask, whole, context)
-            for piece in pieces:
-                box = crop_around(piece, whole, context, CONTEXT if len(pieces) == 1 else 1)
+            pieces, side = pieces_of(hole, mask, whole, context, MOST_PIECES - len(regions))
+            boxes = [crop_around(piece, whole, side, times=1) for piece in pieces]
+            if not pieces:
+                pieces, boxes = [hole], [crop_around(hole, whole, context)]
+            for box, piece in zip(boxes, pieces, strict=True):
                 regions.append(Region(box, shrunk_size((box.height, box.width)), piece))
         return regions
     hole = _bounds(mask)
@@ -156,9 +159,11 @@ def _neighbours(first: Box, second: Box, whole: Box, context: int) -> bool:
     return in_context and max(together.width, together.height) <= LARGEST_SIDE
 
 
-def pieces_of(hole: Box, mask: np.ndarray, whole: Box, context: int) -> list[Box]:
-    """The boxes in which a hole is filled: itself, but of a thin one whose crop would have to be shrunk, so that what
-    is a pixel wide would become several, the pieces in cells that fit into the smallest crop.
+def pieces_of(hole: Box, mask: np.ndarray, whole: Box, context: int, most: int) -> tuple[list[Box], int]:
+    """The boxes in which a thin hole is filled whose crop would have to be shrunk, so that what is a pixel wide would
+    become several: what lies in each of the cells that fit into the smallest crop, or else into the largest. And the
+    side of that crop. No boxes for holes that are better filled in one, or would need more than `most`, of the largest
+    crops half as many.
 
     Args:
         hole: box of the hole.
@@ -166,17 +171,28 @@ def pieces_of(hole: Box, mask: np.ndarray, whole: Box, context: int) -> list[Box
         whole: box of the photo.
         context: smallest side of a crop in pixels.
     """
-    crop, side = crop_around(hole, whole, context), max(1, int(context * PIECE))
-    if max(crop.width, crop.height) <= LARGEST_SIDE or holds_square(mask[hole.window], int(context * THIN) + 1):
-        return [hole]
-    pieces = []
-    for top in range(hole.top, hole.bottom, side):
-        for left in range(hole.left, hole.right, side):
-            cell = Box(left, top, min(left + side, hole.right), min(top + side, hole.bottom))
-            if mask[cell.window].any():
-                inside = _bounds(mask[cell.window])
-                pieces.append(Box(inside.left + left, inside.top + top, inside.right + left, inside.bottom + top))
-    return pieces if len(pieces) <= MOST_PIECES else [hole]
+    crop, thin = crop_around(hole, whole, context), int(context * THIN)
+    if max(crop.width, crop.height) <= LARGEST_SIDE:
+        return [], context
+    for side, at_most in ((context, most), (LARGEST_SIDE, most // 2)):
+        pieces = []
+        for top, bottom in cuts(hole.top, hole.bottom, int(side * PIECE)):
+            for left, right in cuts(hole.left, hole.right, int(side * PIECE)):
+                if mask[top:bottom, left:right].any():
+                    inside = _bounds(mask[top:bottom, left:right])
+                    pieces.append(Box(inside.left + left, inside.top + top, inside.right + left, inside.bottom + top))
+        if len(pieces) <= at_most:
+            reach = (piece.grown(thin, thin, whole) for piece in pieces)
+            thick = any(holds_square(mask[box.window], thin + 1) for box in reach)
+            return [] if thick else pieces, side
+    return [], context
+
+
+def cuts(start: int, end: int, longest: int) -> list[tuple[int, int]]:
+    """Equal parts, but for a pixel, of at most that length."""
+    count = -(-(end - start) // max(1, longest))
+    edges = [start + (end - start) * number // count for number in range(count + 1)]
+    return list(itertools.pairwise(edges))
 
 
 def crop_around(hole: Box, whole: Box, context: int, times: float = CONTEXT) -> Box:

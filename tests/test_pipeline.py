@@ -247,7 +247,9 @@ def test_what_is_not_thin_or_would_be_too_many_pieces_is_filled_in_one():
     wide = wires(1500, 2000, 8) | box_mask(1500, 2000, (900, 700, 1000, 800))
     assert len(plan_regions(wide, "crop", context=256)) == 1
     assert len(plan_regions(wires(400, 500, 8)[:200, :200], "crop", context=256)) == 1  # not shrunk
-    grid = np.zeros((3000, 4000), bool)
+    larger = plan_regions(wires(4000, 5000, 8), "crop", context=224)  # cells of the largest crop
+    assert {region.size for region in larger} == {(512, 512)} and 10 < len(larger) <= 50
+    grid = np.zeros((4500, 6000), bool)
     grid[::100], grid[:, ::100] = True, True
     assert len(plan_regions(grid, "crop", context=256)) == 1
 
