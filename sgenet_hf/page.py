@@ -464,8 +464,9 @@ class Handlers:
             8-bit values; null under a prompt, which may ask for something else, and without error estimation), the
             noise strength that the fill was made with (null for a network without noise), the guidance scale (null
             without a prompt), the share of the photo in which each class to remove was found, how much of the fill was
-            redrawn with the photo's own patches (null for a network that cannot), the classes in the hole (the largest, if
-            there are several, or it is filled in pieces) with their shares and with their mean confidence, the share of the hole that changed its mind on the way from coarse
+            redrawn with the photo's own patches (null for a network that cannot), the classes in the hole (of several,
+            or of the pieces that one is filled in, the largest) with their shares and with their mean confidence, the
+            share of the hole that changed its mind on the way from coarse
             to fine (null under a prompt, which the coarsest scale does not know), the region (left, top, right,
             bottom) that the network looked at, warnings, and seconds (in the network, and in all).
         """

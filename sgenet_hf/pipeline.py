@@ -113,7 +113,8 @@ class InpaintingResult:
         strategy: `crop`, `resize` or `original`.
         score: mean confidence inside the hole at the finest scale, without a band beside the known part; `None` if
             nothing was filled, or by a system that names no classes.
-        scales: coarse to fine; with several holes, or one in pieces, those of the largest. Empty where `score` is `None`.
+        scales: coarse to fine; with several holes, or one in pieces, those of the largest. Empty where `score` is
+            `None`.
         region: the part of the photo that `scales` show.
         expected_error: mean absolute difference from the true photo that the network expects in the hole, in 8-bit
             values, at least 0; `None` if nothing was filled, under a semantic prompt, which may ask for something else
