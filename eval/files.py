@@ -1,4 +1,4 @@
-"""Result files are whole or not there: written under another name, then moved."""
+"""Result files: named after what they hold, and whole or not there (written under another name, then moved)."""
 
 import re
 from pathlib import Path

@@ -64,10 +64,10 @@ class Results:
         """
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if not {"results", "sets", "provenance"} <= record.keys():
-                raise KeyError("results")
-        except (AttributeError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is no result.json of eval.run.") from error
+        except json.JSONDecodeError:
+            record = None
+        if not isinstance(record, dict) or not {"results", "sets", "provenance"} <= record.keys():
+            raise ValueError(f"{path} is no result.json of eval.run.")
         for line in record["results"]:
             known = self.lines.setdefault(tuple(line[key] for key in PLACE), {})
             if line["system"] in known:

@@ -40,11 +40,11 @@ from transformers.utils import logging as transformers_logging
 from .averaging import mean_of_networks
 from .catalog import DATASETS
 from .configuration_sgenet import as_drawn
-from .hub import file_beside, network_name, write_bundled_folder
+from .hub import file_beside, network_name, whole_folder, write_bundled_folder
 from .layouts import PREPARABLE
 from .masks import MASK_SETS, IrregularMaskFiles, evaluation_mask, mask_set_sha256
 from .modeling_sgenet import SGENetModel
-from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file, whole_folder
+from .photos import PHOTO_SUFFIXES, PhotoError, load_photo, save_photo, whole_file
 from .pipeline import STRATEGIES, CheckpointError, Inpainter, InpaintingResult, class_names, load_model
 from .space import deploy_space
 from .thoughts import hole_at

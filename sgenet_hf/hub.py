@@ -7,9 +7,11 @@ one commit holds everything: weights, configuration, processor, the code they ne
 import inspect
 import json
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from transformers.utils import cached_file
 from .configuration_sgenet import SGENetConfig
 from .image_processing_sgenet import SGENetImageProcessor
 from .modeling_sgenet import SGENetModel
-from .photos import whole_folder
 from .pipeline import BUNDLED, load_model
 
 
@@ -109,6 +110,42 @@ def render_model_card(
         results=results,
         findings=findings or {},
     )
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike, what: str) -> Iterator[Path]:
+    """Give a folder to write to; when the block ends well it is `path`, else nothing is left of it.
+
+    A new one is written under another name beside `path`. An empty one that is there may be a mount, a link or the
+    folder that somebody is in: it is written to in its place, and emptied again if the block fails.
+
+    Args:
+        path: Must be new, or an empty folder.
+        what: Is to be in it, for the message.
+
+    Raises:
+        FileExistsError: If something is there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if any(path.iterdir()):
+            raise FileExistsError(f"{path} is not empty; name a new folder for {what}.")
+        try:
+            yield path
+        except BaseException:
+            for written in path.iterdir():
+                shutil.rmtree(written) if written.is_dir() else written.unlink()
+            raise
+        return
+    if path.exists():
+        raise FileExistsError(f"{path} is a file; name a new folder for {what}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_hub_folder(

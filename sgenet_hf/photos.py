@@ -18,7 +18,6 @@ import io
 import os
 import re
 import secrets
-import shutil
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -262,42 +261,6 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole_folder(path: str | os.PathLike, what: str) -> Iterator[Path]:
-    """Give a folder to write to; when the block ends well it is `path`, else nothing is left of it.
-
-    A new one is written under another name beside `path`. An empty one that is there may be a mount, a link or the
-    folder that somebody is in: it is written to in its place, and emptied again if the block fails.
-
-    Args:
-        path: Must be new, or an empty folder.
-        what: Is to be in it, for the message.
-
-    Raises:
-        FileExistsError: If something is there.
-    """
-    path = Path(path)
-    if path.is_dir():
-        if any(path.iterdir()):
-            raise FileExistsError(f"{path} is not empty; name a new folder for {what}.")
-        try:
-            yield path
-        except BaseException:
-            for written in path.iterdir():
-                shutil.rmtree(written) if written.is_dir() else written.unlink()
-            raise
-        return
-    if path.exists():
-        raise FileExistsError(f"{path} is a file; name a new folder for {what}.")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

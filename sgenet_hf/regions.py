@@ -92,12 +92,7 @@ def plan_regions(mask: np.ndarray, strategy: str, context: int) -> list[Region]:
     if strategy == "crop":
         regions: list[Region] = []
         for hole in merged(hole_boxes(mask), whole, context):
-            pieces, side = pieces_of(hole, mask, whole, context, MOST_PIECES - len(regions))
-            boxes = [crop_around(piece, whole, side, times=1) for piece in pieces]
-            if not pieces:
-                pieces, boxes = [hole], [crop_around(hole, whole, context)]
-            for box, piece in zip(boxes, pieces, strict=True):
-                regions.append(Region(box, shrunk_size((box.height, box.width)), piece))
+            regions += regions_of(hole, mask, whole, context, MOST_PIECES - len(regions))
         return regions
     hole = _bounds(mask)
     size = (whole.height, whole.width)
@@ -159,33 +154,49 @@ def _neighbours(first: Box, second: Box, whole: Box, context: int) -> bool:
     return in_context and max(together.width, together.height) <= LARGEST_SIDE
 
 
-def pieces_of(hole: Box, mask: np.ndarray, whole: Box, context: int, most: int) -> tuple[list[Box], int]:
-    """The boxes in which a thin hole is filled whose crop would have to be shrunk, so that what is a pixel wide would
-    become several: what lies in each of the cells that fit into the smallest crop, or else into the largest. And the
-    side of that crop. No boxes for holes that are better filled in one, or would need more than `most`, of the largest
-    crops half as many.
+def regions_of(hole: Box, mask: np.ndarray, whole: Box, context: int, most: int) -> list[Region]:
+    """One region, or those of the pieces of a thin hole, whose crop would have to be shrunk, so that what is a pixel
+    wide would become several: each piece is what lies in a cell that fits into the smallest crop, or, if these would
+    be too many, into the largest.
 
     Args:
         hole: box of the hole.
         mask: bool (H, W), True = hole.
         whole: box of the photo.
         context: smallest side of a crop in pixels.
+        most: so many pieces may be small, and half as many large.
     """
-    crop, thin = crop_around(hole, whole, context), int(context * THIN)
-    if max(crop.width, crop.height) <= LARGEST_SIDE:
-        return [], context
+    in_one = crop_around(hole, whole, context)
+    if max(in_one.width, in_one.height) <= LARGEST_SIDE:
+        return [cropped(in_one, hole)]
     for side, at_most in ((context, most), (LARGEST_SIDE, most // 2)):
-        pieces = []
-        for top, bottom in cuts(hole.top, hole.bottom, int(side * PIECE)):
-            for left, right in cuts(hole.left, hole.right, int(side * PIECE)):
-                if mask[top:bottom, left:right].any():
-                    inside = _bounds(mask[top:bottom, left:right])
-                    pieces.append(Box(inside.left + left, inside.top + top, inside.right + left, inside.bottom + top))
+        pieces = pieces_of(hole, mask, int(side * PIECE))
         if len(pieces) <= at_most:
-            reach = (piece.grown(thin, thin, whole) for piece in pieces)
-            thick = any(holds_square(mask[box.window], thin + 1) for box in reach)
-            return [] if thick else pieces, side
-    return [], context
+            if is_thick(pieces, mask, whole, int(context * THIN)):
+                break
+            return [cropped(crop_around(piece, whole, side, times=1), piece) for piece in pieces]
+    return [cropped(in_one, hole)]
+
+
+def cropped(box: Box, hole: Box) -> Region:
+    """A crop for the holes in a box, shrunk if it is too large."""
+    return Region(box, shrunk_size((box.height, box.width)), hole)
+
+
+def pieces_of(hole: Box, mask: np.ndarray, side: int) -> list[Box]:
+    """Boxes of what lies in each of the cells, of at most that side, of a hole's box."""
+    pieces = []
+    for top, bottom in cuts(hole.top, hole.bottom, side):
+        for left, right in cuts(hole.left, hole.right, side):
+            if mask[top:bottom, left:right].any():
+                inside = _bounds(mask[top:bottom, left:right])
+                pieces.append(Box(inside.left + left, inside.top + top, inside.right + left, inside.bottom + top))
+    return pieces
+
+
+def is_thick(pieces: list[Box], mask: np.ndarray, whole: Box, thin: int) -> bool:
+    """Whether the hole around some piece is wider than `thin` pixels both ways."""
+    return any(holds_square(mask[piece.grown(thin, thin, whole).window], thin + 1) for piece in pieces)
 
 
 def cuts(start: int, end: int, longest: int) -> list[tuple[int, int]]:

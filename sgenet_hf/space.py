@@ -15,8 +15,8 @@ from typing import Any
 from huggingface_hub import HfApi, SpaceCard
 
 from .baseline_edgeconnect import EdgeConnectModel
+from .hub import whole_folder
 from .modeling_sgenet import SGENetModel
-from .photos import whole_folder
 from .pipeline import BUNDLED, CheckpointError, load_model
 
 

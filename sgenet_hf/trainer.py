@@ -63,7 +63,7 @@ class Trainer:
         self.refuse_idle_prompts()
         self.refuse_idle_pasted_weight()
         self.refuse_unsound_gradients()
-        self.refuse_two_scales()
+        self.refuse_gathering_in_float16()
         self.features = load_perceptual(arguments.loss, accelerator.device)
         self.reader = load_reader(arguments, accelerator.device)
         self.labeller = load_labeller(
@@ -116,7 +116,7 @@ class Trainer:
                 "pasted_weight judges what contextual_attention pastes: give --contextual_attention true."
             )
 
-    def refuse_two_scales(self) -> None:
+    def refuse_gathering_in_float16(self) -> None:
         """Under float16 one scale serves both networks, and the discriminator's step may change it: gradients that the
         generator has gathered before would be of another.
 

@@ -61,8 +61,8 @@ ARROWS: dict[str, set[str]] = {
         "thoughts",
         "visualization",
     },
-    "space": {"baseline_edgeconnect", "modeling_sgenet", "photos", "pipeline"},
-    "hub": {"configuration_sgenet", "image_processing_sgenet", "modeling_sgenet", "photos", "pipeline"},
+    "space": {"baseline_edgeconnect", "hub", "modeling_sgenet", "pipeline"},
+    "hub": {"configuration_sgenet", "image_processing_sgenet", "modeling_sgenet", "pipeline"},
     # Data.
     "catalog": {"toy"},
     "layouts": {"catalog"},
